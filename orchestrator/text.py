@@ -1,0 +1,162 @@
+"""Text as blocks of tokens.
+
+Documents are tokenised once and joined with the tokenizer's EOS token, which also comes first, then cut into blocks. A
+document belongs to training or to validation by a hash of its text, so no text is in both, whatever is asked for.
+
+Shape suffixes: N blocks, L positions.
+"""
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.format import open_memmap
+
+from orchestrator.atomic import atomic_directory
+from orchestrator.documents import TextConfig, check_text, documents, source_identity
+from orchestrator.errors import UserError
+
+__all__ = ["TextConfig", "TokenBlocks", "check_text", "tokenise"]
+
+logger = logging.getLogger(__name__)
+
+_BATCH_DOCUMENTS = 256
+_BATCH_CHARS = 1 << 18  # bounds memory, and how much is read beyond what is needed
+_LOG_EVERY_S = 10.0
+_MIN_SHARE = 0.02  # of documents to the smaller side, so that a few hundred documents hold some of it
+
+
+@dataclass(frozen=True)
+class TokenBlocks:
+    """Blocks of tokens, mapped from disk, no document being in both parts."""
+
+    train: np.ndarray
+    """int32 [N, L]."""
+    val: np.ndarray
+    """int32 [N, L]."""
+    fingerprint: str
+    """Identifies the tokenizer, the text config and the content of the blocks."""
+    n_documents: int
+    """How many documents went into the blocks."""
+
+
+def tokenise(
+    cfg: TextConfig, tokenizer: Any, *, context_length: int, train_tokens: int, val_tokens: int, out_dir: Path
+) -> TokenBlocks:
+    """Blocks of `context_length` tokens: `train_tokens // context_length` of them, and as many from `val_tokens`.
+
+    They are written to a directory below `out_dir` named by a hash of the request, and reused when it is there already.
+    Memory does not grow with the number of tokens. Raises UserError where a count is less than one block
+    (`val_tokens=0` means none), and where the dataset runs out of text.
+    """
+    if tokenizer.eos_token_id is None:
+        raise UserError("model: its tokenizer has no EOS token, which has to separate documents")
+    for field, value in {"train_tokens": train_tokens, "val_tokens": val_tokens}.items():
+        if value < context_length and (field, value) != ("val_tokens", 0):
+            raise UserError(f"{field} {value}: less than one block; allowed is context_length {context_length} or more")
+    asked = {"train": train_tokens, "val": val_tokens}
+    blocks = {name: tokens // context_length for name, tokens in asked.items()}
+    content = {"tokenizer": _tokenizer_hash(tokenizer), "text": asdict(cfg), "context_length": context_length}
+    request = _hash(json.dumps([content, blocks, source_identity(cfg)], sort_keys=True).encode())
+    directory = Path(out_dir) / f"tokens-{request[:16]}"
+    if not directory.is_dir():
+        with atomic_directory(directory) as unfinished:
+            sides = {name: _Side(unfinished / f"{name}.npy", asked[name], context_length) for name in asked}
+            _fill(sides["train"], sides["val"], cfg, tokenizer)
+            content |= {name: side.digest.hexdigest() for name, side in sides.items()}
+            description = {
+                "fingerprint": _hash(json.dumps(content, sort_keys=True).encode())[:32],
+                "n_documents": sum(side.documents for side in sides.values()),
+                **content,
+            }
+            (unfinished / "tokens.json").write_text(json.dumps(description, indent=2))
+    description = json.loads((directory / "tokens.json").read_text())
+    train_NL, val_NL = (np.load(directory / f"{name}.npy", mmap_mode="r") for name in ("train", "val"))
+    return TokenBlocks(train_NL, val_NL, description["fingerprint"], description["n_documents"])
+
+
+class _Side:
+    """The blocks of training or of validation, being written to disk."""
+
+    def __init__(self, path: Path, asked: int, context_length: int) -> None:
+        shape = (asked // context_length, context_length)
+        self.tokens = open_memmap(path, mode="w+", dtype=np.int32, shape=shape).reshape(-1)
+        self.asked = asked
+        self.filled = 0
+        self.documents = 0
+        self.digest = hashlib.sha256()
+
+    @property
+    def full(self) -> bool:
+        return self.filled == len(self.tokens)
+
+    def add(self, ids: list[int]) -> None:
+        part = np.asarray(ids[: len(self.tokens) - self.filled], np.int32)
+        if len(part):
+            self.tokens[self.filled : self.filled + len(part)] = part
+            self.filled += len(part)
+            self.documents += 1
+            self.digest.update(part.tobytes())
+
+
+def _fill(train: _Side, val: _Side, cfg: TextConfig, tokenizer: Any) -> None:
+    asked = len(train.tokens) + len(val.tokens)
+    ratio = len(val.tokens) / asked
+    # A little more than its part to validation: documents differ in length, and the small side should not fill last.
+    share = min(max(ratio + 0.25 * ratio * (1 - ratio), _MIN_SHARE), 1 - _MIN_SHARE) if val.tokens.size else 0.0
+    started = last_logged = time.monotonic()
+    for texts in _batches(documents(cfg)):
+        sides = [val if _position(text) < share else train for text in texts]
+        kept = [(text, side) for text, side in zip(texts, sides, strict=True) if not side.full]
+        if kept:
+            # verbose: the tokenizer would warn of documents longer than the model's context, which we cut.
+            encoded = tokenizer([text for text, _ in kept], add_special_tokens=False, verbose=False)["input_ids"]
+            for (_, side), ids in zip(kept, encoded, strict=True):
+                side.add([tokenizer.eos_token_id, *ids])
+        done = train.filled + val.filled
+        if done == asked:
+            return
+        now = time.monotonic()
+        if now - last_logged > _LOG_EVERY_S:
+            last_logged = now
+            logger.info("tokenised %d of %d tokens (%.0f a second)", done, asked, done / (now - started))
+    field, side = ("val_tokens", val) if train.full else ("train_tokens", train)
+    kind = "validation" if side is val else "training"
+    raise UserError(f"{field} {side.asked}: dataset {cfg.dataset!r} has only {side.filled} {kind} tokens")
+
+
+def _position(text: str) -> float:
+    """Where in [0, 1) a text falls, evenly and for good."""
+    return int.from_bytes(hashlib.sha256(text.encode(errors="replace")).digest()[:8]) / 2**64
+
+
+def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    chars = 0
+    for text in texts:
+        batch.append(text)
+        chars += len(text)
+        if len(batch) == _BATCH_DOCUMENTS or chars >= _BATCH_CHARS:
+            yield batch
+            batch, chars = [], 0
+    if batch:
+        yield batch
+
+
+def _tokenizer_hash(tokenizer: Any) -> str:
+    """Identity of a tokenizer by what it does to text."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    state = json.loads(backend.to_str()) if backend else {"vocab": tokenizer.get_vocab()}
+    # These two depend on how the tokenizer was last called.
+    state |= {"truncation": None, "padding": None, "eos": tokenizer.eos_token_id}
+    return _hash(json.dumps(state, sort_keys=True).encode())
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

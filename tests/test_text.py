@@ -1,0 +1,181 @@
+"""Text sources and the blocks cut from them. Shape suffixes: N blocks, L positions."""
+
+import json
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from orchestrator.documents import documents
+from orchestrator.errors import UserError
+from orchestrator.language_model import load_tokenizer
+from orchestrator.python_docs import python_docs
+from orchestrator.text import TextConfig, TokenBlocks, check_text, tokenise
+
+L = 16
+TEXTS = [f"Document {i} says: " + " ".join(f"word{i}x{j}" for j in range(i % 7 + 3)) for i in range(300)]
+ROWS = {"text": TEXTS, "id": list(range(len(TEXTS)))}
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    return load_tokenizer("packaged")
+
+
+def write(directory: Path, kind: str) -> str:
+    """Put TEXTS on disk and return the `dataset` that names them."""
+    table = pa.table(ROWS)
+    match kind:
+        case "parquet":
+            pq.write_table(table, directory / "a.parquet", row_group_size=50)
+            return str(directory / "a.parquet")
+        case "jsonl":
+            lines = (json.dumps({"text": text, "id": i}) for i, text in enumerate(TEXTS))
+            (directory / "a.jsonl").write_text("\n".join(lines))
+            return str(directory / "a.jsonl")
+        case "arrow":
+            with pa.OSFile(str(directory / "a.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+                writer.write_table(table)
+            return str(directory / "a.arrow")
+        case "text":
+            (directory / "a.txt").write_text("\n\n".join(TEXTS))
+            return str(directory / "a.txt")
+        case "directory" | "glob":
+            for i in range(3):
+                pq.write_table(table.slice(i * 100, 100), directory / f"train-{i}.parquet")
+            pq.write_table(table.slice(0, 5), directory / "test-0.parquet")
+            return str(directory if kind == "directory" else directory / "train-*.parquet")
+        case _:
+            datasets.Dataset.from_dict(ROWS).save_to_disk(directory / "saved")
+            return str(directory / "saved")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl", "arrow", "text", "directory", "glob", "saved"])
+def test_local_formats(tmp_path: Path, kind: str) -> None:
+    cfg = TextConfig(dataset=write(tmp_path, kind))
+    check_text(cfg)
+    assert list(documents(cfg)) == TEXTS
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"text_column": "body"}, "text_column 'body': not a column of .* which has text, id"),
+        ({"text_column": "id"}, "text_column 'id': not a column of text"),
+        ({"dataset_split": "test"}, "dataset_split 'test'.*Available splits: .'train'"),
+        ({"dataset": "missing.parquet"}, "dataset 'missing.parquet': no such file"),
+        ({"dataset": "/no/such/dir"}, "dataset '/no/such/dir': no such file or directory"),
+        ({"dataset": "nobody/no-such-dataset-here"}, "dataset 'nobody/no-such-dataset-here': no such path"),
+    ],
+)
+def test_mistakes(tmp_path: Path, changes: dict[str, str], message: str) -> None:
+    cfg = TextConfig(**{"dataset": write(tmp_path, "parquet"), **changes})
+    with pytest.raises(UserError, match=message) as caught:
+        check_text(cfg)
+    assert "\n" not in str(caught.value)
+
+
+def test_corrupt_file(tmp_path: Path) -> None:
+    (tmp_path / "bad.parquet").write_bytes(b"not parquet")
+    with pytest.raises(UserError, match=r"bad\.parquet"):
+        check_text(TextConfig(dataset=str(tmp_path / "bad.parquet")))
+
+
+def split_documents(blocks_NL: np.ndarray, eos: int) -> list[tuple[int, ...]]:
+    """Documents as tuples of tokens, the last one perhaps cut."""
+    flat = blocks_NL.reshape(-1)
+    assert flat[0] == eos
+    return [tuple(part[1:].tolist()) for part in np.split(flat, np.flatnonzero(flat == eos))[1:]]
+
+
+def test_blocks_hold_whole_documents_of_one_side(tmp_path: Path, tokenizer: Any) -> None:
+    # Every text is there twice, and both copies have to fall on one side.
+    path = tmp_path / "twice.jsonl"
+    path.write_text("\n".join(json.dumps({"text": text}) for text in TEXTS + TEXTS))
+    blocks = tokenise(
+        TextConfig(dataset=str(path)), tokenizer, context_length=L, train_tokens=8005, val_tokens=2000, out_dir=tmp_path
+    )
+    assert blocks.train.shape == (500, L) and blocks.val.shape == (125, L)
+    assert blocks.train.dtype == blocks.val.dtype == np.int32
+    eos = tokenizer.eos_token_id
+    train, val = split_documents(blocks.train, eos), split_documents(blocks.val, eos)
+    assert not set(train) & set(val) and blocks.n_documents == len(train) + len(val)
+    known = {tuple(ids) for ids in tokenizer(TEXTS, add_special_tokens=False)["input_ids"]}
+    assert set(train[:-1]) | set(val[:-1]) <= known
+
+
+def test_deterministic_and_reused(tmp_path: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = TextConfig(dataset=write(tmp_path, "parquet"))
+
+    def run(out: str, length: int = L) -> TokenBlocks:
+        return tokenise(
+            cfg, tokenizer, context_length=length, train_tokens=1600, val_tokens=320, out_dir=tmp_path / out
+        )
+
+    first, second = run("one"), run("two")
+    assert first.fingerprint == second.fingerprint
+    assert np.array_equal(first.train, second.train) and np.array_equal(first.val, second.val)
+    assert run("one", 2 * L).fingerprint != first.fingerprint
+    monkeypatch.setattr("orchestrator.text._fill", lambda *_: pytest.fail("tokenised again"))
+    assert run("one").fingerprint == first.fingerprint
+    assert not [path for path in (tmp_path / "one").iterdir() if path.name.startswith(".")]
+
+
+def test_changed_file_is_tokenised_again(tmp_path: Path, tokenizer: Any) -> None:
+    def run() -> TokenBlocks:
+        cfg = TextConfig(dataset=str(tmp_path / "a.parquet"))
+        return tokenise(cfg, tokenizer, context_length=L, train_tokens=160, val_tokens=0, out_dir=tmp_path / "out")
+
+    write(tmp_path, "parquet")
+    first = run()
+    pq.write_table(pa.table({"text": TEXTS[::-1]}), tmp_path / "a.parquet")
+    assert run().fingerprint != first.fingerprint
+    assert first.val.shape == (0, L)
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "message"),
+    [
+        (10**6 + 1, 1000, "train_tokens 1000001: .*has only [0-9]+ training tokens"),
+        (320, 10**6, "val_tokens .*has only [0-9]+ validation tokens"),
+        (L - 1, 0, "train_tokens 15: less than one block.*context_length 16"),
+        (L, L - 1, "val_tokens 15: less than one block"),
+    ],
+)
+def test_too_few_tokens(tmp_path: Path, tokenizer: Any, train: int, val: int, message: str) -> None:
+    cfg = TextConfig(dataset=write(tmp_path, "parquet"))
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match=message):
+        tokenise(cfg, tokenizer, context_length=L, train_tokens=train, val_tokens=val, out_dir=out)
+    assert not out.exists() or not list(out.iterdir())
+
+
+def test_memory_does_not_grow_with_tokens(tmp_path: Path, tokenizer: Any) -> None:
+    path = tmp_path / "long.jsonl"
+    with path.open("w") as file:
+        for i in range(12_000):
+            file.write(json.dumps({"text": f"{i} " + TEXTS[i % 300] * 4}) + "\n")
+    peaks = []
+    for tokens in (100_000, 800_000):
+        tracemalloc.start()
+        cfg = TextConfig(dataset=str(path))
+        tokenise(cfg, tokenizer, context_length=L, train_tokens=tokens, val_tokens=1600, out_dir=tmp_path)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.3 * peaks[0] + 2**20, peaks
+
+
+def test_python_docs_are_a_deterministic_mix(tmp_path: Path, tokenizer: Any) -> None:
+    texts = [text for text, _ in zip(python_docs(), range(60), strict=False)]
+    assert texts == [text for text, _ in zip(python_docs(), range(60), strict=False)]
+    assert len(set(texts)) == 60 and min(map(len, texts)) >= 200
+    assert any("****" in text for text in texts) and any("Return" in text for text in texts)  # topics and docstrings
+    cfg = TextConfig(dataset="python-docs")
+    check_text(cfg)
+    blocks = tokenise(cfg, tokenizer, context_length=256, train_tokens=50_000, val_tokens=5_000, out_dir=tmp_path)
+    assert blocks.train.shape == (195, 256) and blocks.val.shape == (19, 256)
