@@ -1,0 +1,126 @@
+"""The on-disk record of everything a sweep logs, so that MLflow may be away without loss.
+
+`journal.jsonl` is append-only, one JSON entry a line, never rewritten. `state.json` says how far the entries have been
+delivered and which MLflow runs they went to; it is replaced atomically.
+"""
+
+import json
+import logging
+import os
+import re
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+_logger = logging.getLogger(__name__)
+
+Entry = dict[str, Any]
+
+_USERINFO = re.compile(r'(?<=://)[^/?#\s"]*@')
+_SECRET_PARAMETER = re.compile(r'([?&](?:\w*password|pwd|token|\w*secret|api_?key)=)[^&#\s"]*', re.IGNORECASE)
+
+
+def redact(text: str) -> str:
+    """Return `text` without the `user:password@` of any URI in it and with secret query parameters blanked."""
+    return _SECRET_PARAMETER.sub(r"\1***", _USERINFO.sub("", text))
+
+
+@dataclass
+class State:
+    """What the receiver is known to have."""
+
+    offset: int = 0
+    """Byte of the journal up to which every entry was delivered or given up."""
+    experiment_id: str = ""
+    runs: dict[str, str] = field(default_factory=dict)
+    """MLflow run id by trial; the parent run is under the empty name."""
+
+
+class Journal:
+    """One writer (the sweep) and one reader (the sender thread) of the journal in `directory`."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._path = directory / "journal.jsonl"
+        self._state_path = directory / "state.json"
+        self._lock = threading.Lock()
+        self._last_step: dict[tuple[str | None, str], int] = {}
+        self.id = ""
+        """Hex name of this journal: two sweeps that share a name and an MLflow server are told apart by it."""
+        self._close_torn_line()
+        for entry, _ in self._read(0):
+            if entry["op"] == "journal":
+                self.id = entry["id"]
+            elif entry["op"] == "metrics":
+                self._last_step.update({(entry["trial"], key): entry["step"] for key in entry["data"]})
+        if self.id:
+            self.state = self._load_state()
+        else:
+            self.id, self.state = uuid.uuid4().hex, State()
+            self.append("journal", None, id=self.id)
+
+    def append(self, op: str, trial: str | None, **fields: object) -> None:
+        """Write one entry, stamped with the time in ms. It survives the death of this process, though not of the OS."""
+        entry = {"op": op, "trial": trial, "t": int(time.time() * 1000), **fields}
+        line = redact(json.dumps(entry, default=str)) + "\n"
+        with self._lock, self._path.open("a", encoding="utf-8") as file:
+            file.write(line)
+
+    def append_metrics(self, trial: str | None, metrics: Mapping[str, float], step: int) -> None:
+        """Write the metrics not yet written at this or a later step: a restored trial repeats steps it has logged."""
+        last = self._last_step
+        fresh = {key: float(value) for key, value in metrics.items() if step > last.get((trial, key), step - 1)}
+        if fresh:
+            self._last_step.update({(trial, key): step for key in fresh})
+            self.append("metrics", trial, step=int(step), data=fresh)
+
+    def pending(self, limit: int) -> list[tuple[Entry, int]]:
+        """The next undelivered entries, at most `limit`, each with the offset that follows it."""
+        return list(islice(self._read(self.state.offset), limit))
+
+    def unsent(self) -> int:
+        """How many entries are undelivered."""
+        return sum(1 for _ in self._read(self.state.offset))
+
+    def save(self, **changes: object) -> None:
+        """Set fields of `state` and put it on disk."""
+        for name, value in changes.items():
+            setattr(self.state, name, value)
+        draft = self._state_path.with_suffix(".tmp")
+        draft.write_text(json.dumps(asdict(self.state)), encoding="utf-8")
+        draft.replace(self._state_path)
+
+    def _load_state(self) -> State:
+        try:
+            return State(**json.loads(self._state_path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return State()
+        except ValueError:  # left empty by a crash of the machine; sending everything again creates nothing twice
+            _logger.warning("%s is unreadable: every entry of the journal is sent again", self._state_path)
+            return State()
+
+    def _close_torn_line(self) -> None:
+        """End a line that a killed process left unfinished, so that the next entry starts its own."""
+        with self._path.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")
+
+    def _read(self, offset: int) -> Iterator[tuple[Entry, int]]:
+        with self._path.open("rb") as file:
+            file.seek(offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return  # the sweep is in the middle of writing it
+                offset += len(line)
+                try:
+                    entry = json.loads(line)
+                except ValueError:
+                    entry = {"op": "torn", "trial": None}
+                yield entry, offset
