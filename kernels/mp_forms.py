@@ -26,19 +26,24 @@ log = logging.getLogger(__name__)
 _announced: set[tuple[object, ...]] = set()
 
 
-def choose_form(tokens: int, k: int, num_latents: int, width: int, itemsize: int) -> Literal["update", "recompute"]:
+def form_flops(tokens: int, k: int, num_latents: int, width: int, itemsize: int) -> dict[Form, float]:
+    """Cost of each form that can hold these shapes, in flops of a matrix product."""
+    costs: dict[Form, float] = {"recompute": 2.0 * tokens * k * num_latents * width}
+    if num_latents**2 * itemsize <= GRAM_BYTES_LIMIT:
+        products = 2.0 * num_latents * width * (num_latents + tokens)
+        costs["update"] = products + UPDATE_FLOPS_PER_SCORE * tokens * k * num_latents
+    return costs
+
+
+def choose_form(tokens: int, k: int, num_latents: int, width: int, itemsize: int) -> Form:
     """The cheaper form for these shapes, logged once per shape."""
-    update = 2 * num_latents * width * (num_latents + tokens) + UPDATE_FLOPS_PER_SCORE * tokens * k * num_latents
-    recompute = 2 * tokens * k * num_latents * width
-    fits = num_latents**2 * itemsize <= GRAM_BYTES_LIMIT
-    form: Literal["update", "recompute"] = "update" if fits and update < recompute else "recompute"
+    costs = form_flops(tokens, k, num_latents, width, itemsize)
+    form = min(costs, key=costs.__getitem__)
     key = (form, tokens, k, num_latents, width)
     if key not in _announced:
         _announced.add(key)
-        log.info(
-            "matching pursuit: %s form (B=%d k=%d M=%d d=%d: %.3g flops updating, %.3g recomputing)",
-            form, tokens, k, num_latents, width, update, recompute,
-        )  # fmt: skip
+        shapes = f"B={tokens} k={k} M={num_latents} d={width}"
+        log.info("matching pursuit: %s form for %s; flops of each: %s", form, shapes, costs)
     return form
 
 

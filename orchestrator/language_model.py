@@ -9,7 +9,7 @@ Shape suffixes: N sequences, L positions, D width of a hookpoint.
 import functools
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,8 @@ import torch
 import transformers
 from huggingface_hub import HfApi, try_to_load_from_cache
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
 from transformers.utils import logging as transformers_logging
 
 from orchestrator.errors import UserError
@@ -61,15 +63,28 @@ def resolve_hookpoints(model: str, patterns: Sequence[str]) -> list[Hookpoint]:
     Raises UserError for an unknown model and for a pattern that names no hookpoint.
     """
     with _user_errors(model):
-        config = transformers.AutoConfig.from_pretrained(**_source(model))
-
-        # bfloat16, because some mixture-of-experts operations know the shapes of no other dtype.
-        def build() -> nn.Module:
-            built: nn.Module = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-            return built
-
-        modules, widths = available_hookpoints(build)
+        modules, widths = available_hookpoints(_builder(model))
     return match_hookpoints(modules, widths, patterns)
+
+
+def forward_flops(model: str, hookpoints: Sequence[str], context_length: int) -> float:
+    """Flops per token of a forward that ends at the last hookpoint; counted on fake tensors, without weights."""
+    with _user_errors(model), FakeTensorMode(), FlopCounterMode(display=False) as counter:
+        probe = LanguageModel(_builder(model)().eval(), torch.device("cpu"), torch.bfloat16)
+        probe.capture(torch.zeros(1, context_length, dtype=torch.long), hookpoints)
+    return float(counter.get_total_flops()) / context_length
+
+
+def _builder(model: str) -> Callable[[], nn.Module]:
+    """Makes the model from its configuration alone."""
+    config = transformers.AutoConfig.from_pretrained(**_source(model))
+
+    # bfloat16, because some mixture-of-experts operations know the shapes of no other dtype.
+    def build() -> nn.Module:
+        built: nn.Module = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+        return built
+
+    return build
 
 
 @dataclass(frozen=True)

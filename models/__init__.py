@@ -1,0 +1,14 @@
+"""Sparse coders: their configuration, training loop and checkpoints. Needs torch, numpy and safetensors only."""
+
+import kernels
+
+if not hasattr(kernels, "matching_pursuit"):
+    raise ImportError(
+        f"another package named `kernels` hides this project's: {list(kernels.__path__)}; "
+        "uninstall it (pip uninstall kernels) or run from a separate virtual environment"
+    )
+
+from models.config import SparseCoderConfig
+from models.sparse_coder import SparseCoder
+
+__all__ = ["SparseCoder", "SparseCoderConfig"]

@@ -1,0 +1,62 @@
+"""Reconstruction on held-out tokens, summed in float64 over as many batches as there are."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from models.sparse_coder import SparseCoder
+
+
+@dataclass
+class FvuSum:
+    """Accumulates `Σ‖y − ŷ‖² / Σ‖y − ȳ‖²`, ȳ the mean over all tokens added."""
+
+    tokens: int = 0
+    error: float = 0.0
+    squares: float = 0.0
+    total_D: Tensor | None = field(default=None, repr=False)
+
+    def add(self, y_BD: Tensor, out_BD: Tensor) -> None:
+        """Count one batch."""
+        y_BD = y_BD.double()
+        self.tokens += len(y_BD)
+        self.error += float((y_BD - out_BD).pow(2).sum())
+        self.squares += float(y_BD.pow(2).sum())
+        total_D = y_BD.sum(dim=0)
+        self.total_D = total_D if self.total_D is None else self.total_D + total_D
+
+    def fvu(self) -> float:
+        """The fraction of variance unexplained; NaN before anything was added or where the inputs do not vary."""
+        if self.total_D is None:
+            return float("nan")
+        variance = self.squares - float(self.total_D.pow(2).sum()) / self.tokens
+        return self.error / variance if variance > 0 else float("nan")
+
+
+@dataclass
+class Evaluation:
+    """Held-out figures of one coder; `add` batches, then read `metrics`."""
+
+    coder: SparseCoder
+    with_massive: FvuSum = field(default_factory=FvuSum)
+    without_massive: FvuSum = field(default_factory=FvuSum)
+    active: int = 0
+
+    @torch.no_grad()
+    def add(self, x_BD: Tensor, massive_B: Tensor) -> None:
+        """Score a batch [B, D]; `massive_B` bool marks tokens of outlying norm."""
+        out = self.coder(x_BD)
+        self.with_massive.add(x_BD, out.sae_out)
+        self.without_massive.add(x_BD[~massive_B], out.sae_out[~massive_B])
+        self.active += int((out.latent_acts > 0).sum())
+
+    def metrics(self) -> dict[str, float]:
+        """`val/fvu` over ordinary tokens, `val/fvu_with_massive` over all, `l0` active latents per token, counts."""
+        return {
+            "val/fvu": self.without_massive.fvu(),
+            "val/fvu_with_massive": self.with_massive.fvu(),
+            "val/tokens": self.without_massive.tokens,
+            "val/massive_tokens": self.with_massive.tokens - self.without_massive.tokens,
+            "l0": self.active / self.with_massive.tokens if self.with_massive.tokens else float("nan"),
+        }

@@ -1,0 +1,135 @@
+"""The training loop's one step, and everything it must remember to continue exactly.
+
+Recipe of the MP-SAE study: Adam, linear warm-up, linear decay to zero; loss is the batch's FVU, plus AuxK if asked.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from models.sparse_coder import SparseCoder, total_variance
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss is no longer a number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How to train. Raises ValueError naming the field for values out of range."""
+
+    steps: int
+    """Optimiser steps in all; the learning rate reaches 0 after the last."""
+    lr: float = 1e-3
+    """Peak learning rate of Adam."""
+    warmup_steps: int = 100
+    """Steps over which the learning rate rises linearly."""
+    micro_batch_tokens: int = 1 << 14
+    """Tokens that go through the coder at once; gradients of a batch accumulate over them."""
+    auxk_alpha: float = 0.0
+    """Weight of the AuxK loss; 0 leaves it out."""
+    dead_window_tokens: int = 10_000_000
+    """A latent is dead when it fired on none of this many last training tokens."""
+
+    def __post_init__(self) -> None:
+        for field in ("steps", "micro_batch_tokens", "dead_window_tokens"):
+            if getattr(self, field) < 1:
+                raise ValueError(f"{field} {getattr(self, field)}: must be 1 or more")
+        if not 0 <= self.warmup_steps < self.steps:
+            raise ValueError(
+                f"warmup_steps {self.warmup_steps}: must be from 0 to below the {self.steps} steps of a run"
+            )
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise ValueError(f"lr {self.lr}: must be a positive number")
+        if not (math.isfinite(self.auxk_alpha) and self.auxk_alpha >= 0):
+            raise ValueError(f"auxk_alpha {self.auxk_alpha}: must be 0 or a positive number")
+
+    def lr_at(self, step: int) -> float:
+        """Learning rate of step `step`, counted from 0."""
+        if step < self.warmup_steps:
+            return self.lr * (step + 1) / self.warmup_steps
+        return self.lr * (self.steps - step) / (self.steps - self.warmup_steps)
+
+
+class Trainer:
+    """A coder, its optimiser and its counters; `step` trains on one batch, `save` and `restore` lose nothing."""
+
+    def __init__(self, coder: SparseCoder, cfg: TrainConfig) -> None:
+        self.coder, self.cfg = coder, cfg
+        self.parameters = dict(coder.named_parameters())
+        self.optimiser = torch.optim.Adam(self.parameters.values(), lr=cfg.lr)
+        self.step_count = 0
+        self.silent_tokens = torch.zeros(coder.num_latents, dtype=torch.int64, device=coder.W_dec.device)
+        """Training tokens since each latent last fired, [M]."""
+
+    @torch.no_grad()
+    def initialise(self, sample_BD: Tensor) -> None:
+        """Start `b_dec` at the data's mean and scale inputs to variance `d_in`, so that one learning rate fits all."""
+        variance = total_variance(sample_BD.double()) / len(sample_BD)
+        if not (torch.isfinite(variance) and variance > 0):
+            raise TrainingDiverged(f"the first activations have variance {float(variance)}; nothing to learn from")
+        self.coder.input_scale = float((self.coder.d_in / variance).sqrt())
+        self.coder.b_dec.copy_(sample_BD.double().mean(dim=0) * self.coder.input_scale)
+
+    def step(self, x_BD: Tensor) -> float:
+        """One optimiser step on a batch, [B, D] float32; returns its FVU. Raises TrainingDiverged for NaN or inf."""
+        lr = self.cfg.lr_at(self.step_count)
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+        self.optimiser.zero_grad()
+        variance, gram = total_variance(x_BD), self.coder.gram(len(x_BD))
+        dead_mask = self.silent_tokens >= self.cfg.dead_window_tokens if self.cfg.auxk_alpha else None
+        fired = torch.zeros_like(self.silent_tokens, dtype=torch.bool)
+        loss, fvu = 0.0, 0.0
+        for micro_BD in torch.split(x_BD, self.cfg.micro_batch_tokens):
+            out = self.coder(micro_BD, dead_mask=dead_mask, variance=variance, gram=gram)
+            micro_loss = out.fvu + self.cfg.auxk_alpha * out.auxk_loss
+            micro_loss.backward()
+            loss, fvu = loss + float(micro_loss.detach()), fvu + float(out.fvu.detach())
+            fired[out.latent_indices[out.latent_acts > 0]] = True
+        if not math.isfinite(loss):
+            raise TrainingDiverged(f"loss became {loss} at step {self.step_count}")
+        self.coder.remove_gradient_parallel_to_decoder_directions()
+        self.optimiser.step()
+        self.coder.set_decoder_norm_to_unit_norm()
+        self.silent_tokens = torch.where(fired, 0, self.silent_tokens + len(x_BD))
+        self.step_count += 1
+        return fvu
+
+    def dead_pct(self) -> float:
+        """Percentage of latents that fired on none of the last `dead_window_tokens` training tokens."""
+        return 100 * float((self.silent_tokens >= self.cfg.dead_window_tokens).double().mean())
+
+    def save(self, directory: Path, cursor: dict[str, Any]) -> None:
+        """Write weights, optimiser, counters, random state and the data `cursor` into an existing directory."""
+        tensors = {f"coder.{name}": value for name, value in self.coder.state_dict().items()}
+        for name, parameter in self.parameters.items():
+            state = self.optimiser.state.get(parameter, {})
+            tensors |= {f"adam.{key}.{name}": state[key] for key in ("step", "exp_avg", "exp_avg_sq") if state}
+        tensors |= {"silent_tokens": self.silent_tokens, "rng": torch.get_rng_state()}
+        save_file(
+            {name: value.detach().contiguous() for name, value in tensors.items()}, directory / "training.safetensors"
+        )
+        content = {"step": self.step_count, "input_scale": self.coder.input_scale, "cursor": cursor}
+        (directory / "training.json").write_text(json.dumps(content))
+
+    def restore(self, directory: Path) -> dict[str, Any]:
+        """Continue from what `save` wrote; returns the data cursor."""
+        content = json.loads((directory / "training.json").read_text())
+        tensors = load_file(directory / "training.safetensors", device=str(self.coder.W_dec.device))
+        self.coder.load_state_dict({name: tensors[f"coder.{name}"] for name in self.parameters})
+        self.coder.input_scale, self.step_count = content["input_scale"], content["step"]
+        for name, parameter in self.parameters.items():
+            if self.step_count:
+                state = {key: tensors[f"adam.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
+                self.optimiser.state[parameter] = state | {"step": state["step"].cpu()}
+        self.silent_tokens = tensors["silent_tokens"]
+        torch.set_rng_state(tensors["rng"].cpu())
+        cursor: dict[str, Any] = content["cursor"]
+        return cursor

@@ -1,0 +1,88 @@
+"""The cells of a grid and what each is predicted to cost."""
+
+import itertools
+import re
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from kernels.mp_forms import form_flops
+from models import SparseCoderConfig
+from orchestrator.config import AXES, SweepConfig
+from orchestrator.errors import UserError
+from orchestrator.hookpoints import Hookpoint
+
+SPARSE_FLOPS = 24
+"""Work per active latent and input coordinate in decode and backward, in matrix-product flops: measured on Zen 4."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One trial of a grid."""
+
+    model: str
+    hookpoint: str
+    k: int
+    expansion_factor: int
+    variant: str
+    seed: int
+    d_in: int
+
+    @property
+    def name(self) -> str:
+        """Unique within a sweep and fit for a directory."""
+        model = re.sub(r"[^\w.-]+", "_", self.model.rstrip("/").split("/")[-1])
+        hookpoint = re.sub(r"[^\w.-]+", "_", self.hookpoint)
+        return f"{model}-{hookpoint}-{self.variant}-k{self.k}-ef{self.expansion_factor}-s{self.seed}"
+
+    @property
+    def coder(self) -> SparseCoderConfig:
+        """Architecture of this cell. Raises ValueError where it is impossible."""
+        return SparseCoderConfig(variant=self.variant, expansion_factor=self.expansion_factor, k=self.k)  # type: ignore[arg-type]
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The grid's axes as logged to MLflow."""
+        return {axis: getattr(self, axis) for axis in AXES}
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON form; `Cell(**...)` reads it back."""
+        return asdict(self)
+
+    def step_flops(self, batch_tokens: int) -> float:
+        """Predicted work of one optimiser step, in flops of a matrix product."""
+        latents = self.expansion_factor * self.d_in
+        sparse = SPARSE_FLOPS * batch_tokens * self.k * self.d_in
+        optimiser = 100 * latents * self.d_in
+        if self.variant == "topk":
+            return 2.0 * batch_tokens * latents * self.d_in + sparse + optimiser
+        return min(form_flops(batch_tokens, self.k, latents, self.d_in, 4).values()) + sparse + optimiser
+
+    def memory_bytes(self, batch_tokens: int) -> int:
+        """Predicted peak of one trial: weights, gradients, two Adam moments, the batch, and H where it is used."""
+        latents = self.expansion_factor * self.d_in
+        flops = form_flops(batch_tokens, self.k, latents, self.d_in, 4)
+        gram = latents**2 if self.variant == "mp" and min(flops, key=flops.__getitem__) == "update" else 0
+        return 4 * (4 * 2 * latents * self.d_in + 5 * batch_tokens * self.d_in + gram)
+
+
+def cells(cfg: SweepConfig, hookpoints: dict[str, list[Hookpoint]]) -> list[Cell]:
+    """Every cell of the grid, longest first so that the last trial does not run alone.
+
+    `hookpoints` are the resolved ones of each model. Raises UserError for an impossible or doubled cell.
+    """
+    grid = [
+        Cell(model, point.name, k, expansion_factor, variant, seed, point.width)
+        for model in cfg.model
+        for point, k, expansion_factor, variant, seed in itertools.product(
+            hookpoints[model], cfg.k, cfg.expansion_factor, cfg.variant, cfg.seed
+        )
+    ]
+    names: dict[str, Cell] = {}
+    for cell in grid:
+        try:
+            cell.coder.latents(cell.d_in)
+        except ValueError as error:
+            raise UserError(f"{error} ({cell.expansion_factor} × {cell.d_in} at {cell.hookpoint})") from None
+        if (twin := names.setdefault(cell.name, cell)) is not cell:
+            raise UserError(f"model {cell.model!r}: its trials would share the name {cell.name} with {twin.model!r}'s")
+    return sorted(grid, key=lambda cell: -cell.step_flops(cfg.batch_tokens))

@@ -1,0 +1,128 @@
+"""What a sweep will cost, predicted from shapes alone."""
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from orchestrator.config import SweepConfig
+from orchestrator.grid import Cell
+from orchestrator.hardware import Hardware, Shares
+from orchestrator.hookpoints import Hookpoint
+from orchestrator.language_model import forward_flops
+from orchestrator.shards import table_bytes
+
+ASSUMED_GPU_FLOPS = 50e12
+"""Assumed rate of a GPU, since a plan runs nothing on one: fp32 matrix products of a data-centre card."""
+TRIAL_START_SECONDS = 6.0
+"""Starting a trial's process and importing torch."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Predictions for one sweep."""
+
+    cells: list[Cell]
+    cfg: SweepConfig
+    concurrent: int
+    flops_per_second: float
+    """Of one trial."""
+    extract_flops: float
+    extract_rate: float
+    """Flops a second of all extractors together."""
+    shard_bytes: dict[str, int]
+    """Of one shard over all hookpoints of each model."""
+
+    def cell_flops(self, cell: Cell) -> float:
+        """Training work of one cell."""
+        return self.cfg.steps * cell.step_flops(self.cfg.batch_tokens)
+
+    def cell_seconds(self, cell: Cell) -> float:
+        """Time of one cell on its own."""
+        return TRIAL_START_SECONDS + self.cell_flops(cell) / self.flops_per_second
+
+    @property
+    def total_shards(self) -> int:
+        """Distinct shards over all models."""
+        return len(self.shard_bytes) * (self.cfg.shards("train") + self.cfg.shards("val"))
+
+    @property
+    def store_bytes(self) -> int:
+        """Object-store bytes if every shard is kept."""
+        return sum(self.shard_bytes.values()) * (self.cfg.shards("train") + self.cfg.shards("val"))
+
+    def seconds(self) -> float:
+        """Time of the whole sweep: extraction, then trials longest first on what is free."""
+        lanes = [0.0] * min(self.concurrent, max(1, len(self.cells)))
+        for cell in self.cells:
+            lanes[lanes.index(min(lanes))] += self.cell_seconds(cell)
+        return max(lanes) + self.extract_flops / self.extract_rate
+
+    def describe(self) -> str:
+        """The plan as text for a person."""
+        header = f"{'trial':<58}{'steps':>7}{'PFLOP':>10}{'memory':>10}{'time':>9}"
+        lines = [header] + [
+            f"{cell.name:<58}{self.cfg.steps:>7}{self.cell_flops(cell) / 1e15:>10.3g}"
+            f"{_gb(cell.memory_bytes(self.cfg.batch_tokens)):>10}{duration(self.cell_seconds(cell)):>9}"
+            for cell in self.cells
+        ]
+        total = sum(map(self.cell_flops, self.cells))
+        return "\n".join(
+            [
+                *lines,
+                f"{len(self.cells)} trials, {self.concurrent} at a time; {total / 1e15:.3g} PFLOP of training, "
+                f"{self.extract_flops / 1e15:.3g} PFLOP of language model for {self.total_shards} shards",
+                f"activations: {_gb(self.store_bytes)} in the object store if all are kept",
+                f"time: about {duration(self.seconds())} at {self.flops_per_second / 1e9:.0f} GFLOP/s per trial",
+            ]
+        )
+
+
+def make_plan(
+    cfg: SweepConfig, cells: list[Cell], hookpoints: dict[str, list[Hookpoint]], hardware: Hardware, shares: Shares
+) -> Plan:
+    """Predict; on a CPU its matrix rate is measured for a moment, for GPUs one is assumed."""
+    gpu = bool(shares.trial.get("gpu"))
+    rate = ASSUMED_GPU_FLOPS * min(1.0, shares.trial["gpu"]) if gpu else _core_flops()
+    tokens = cfg.train_tokens + cfg.val_tokens
+    flops = {
+        model: forward_flops(model, [point.name for point in points], cfg.context_length)
+        for model, points in hookpoints.items()
+    }
+    return Plan(
+        cells=cells,
+        cfg=cfg,
+        concurrent=shares.concurrent,
+        flops_per_second=rate,
+        extract_flops=tokens * sum(flops.values()),
+        extract_rate=ASSUMED_GPU_FLOPS * shares.extractors if gpu else rate * hardware.cpus,
+        shard_bytes={
+            model: table_bytes(cfg.blocks_per_shard * cfg.context_length, [p.width for p in points], cfg.shard_dtype)
+            for model, points in hookpoints.items()
+        },
+    )
+
+
+def _core_flops() -> float:
+    """fp32 matrix rate of one core, measured."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        a = torch.ones(768, 768)
+        a @ a
+        start = time.perf_counter()
+        for _ in range(4):
+            a @ a
+        return 4 * 2 * 768**3 / (time.perf_counter() - start)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.2f} GB"

@@ -1,0 +1,147 @@
+"""Ray actors that compute activation shards and keep them: extractors run the model, a broker hands out references.
+
+The object store is a cache. Shards are results of tasks, not `ray.put`, so Ray rebuilds those that a lost node held;
+the broker drops the least recently used beyond its budget, and a dropped shard is computed again when asked for.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+import torch
+
+from orchestrator.language_model import LanguageModel
+from orchestrator.shards import ActivationError, ShardSpec, read_table, to_table, write_table
+
+log = logging.getLogger(__name__)
+
+
+class Extractor:
+    """Computes shards, or reads them from disk; loads the language model when first needed, once."""
+
+    def __init__(self, spec: ShardSpec, cache_dir: str | None, threads: int) -> None:
+        logging.basicConfig(level=logging.INFO)
+        torch.set_num_threads(threads)
+        self.spec, self.cache_dir = spec, Path(cache_dir) if cache_dir else None
+        self.model: LanguageModel | None = None
+
+    def extract(self, tokens_NL: np.ndarray, first_sequence: int) -> list[Any]:
+        """One result per hookpoint, a table or the ActivationError that replaces it, and a summary of the work."""
+        results: dict[str, pa.Table | ActivationError] = {}
+        if self.cache_dir:
+            for name in self.spec.hookpoints:
+                if (table := read_table(self.spec.file(self.cache_dir, name, tokens_NL))) is not None:
+                    results[name] = table
+        missing = [name for name in self.spec.hookpoints if name not in results]
+        if missing:
+            self.model = self.model or LanguageModel.load(self.spec.model)
+            captured = self.model.capture(torch.from_numpy(tokens_NL.astype(np.int64)), missing)
+            for name in missing:
+                results[name] = self._store(captured.pop(name), tokens_NL, name, first_sequence)
+        return [*(results[name] for name in self.spec.hookpoints), {"computed": bool(missing)}]
+
+    def _store(self, activations: torch.Tensor, tokens_NL: np.ndarray, name: str, first: int) -> Any:
+        try:
+            table = to_table(activations, tokens_NL, name, self.spec.dtype, first)
+        except ActivationError as error:
+            log.error("%s", error)
+            return error
+        if self.cache_dir:
+            write_table(table, self.spec.file(self.cache_dir, name, tokens_NL))
+        return table
+
+
+@dataclass(frozen=True)
+class StoreConfig:
+    """Which shards there are and what may be spent on them."""
+
+    spec: ShardSpec
+    tokens: dict[str, str]
+    """Token file (.npy, int32 [N, L]) of each split."""
+    blocks_per_shard: int
+    shard_bytes: int
+    """Bytes of one shard over all hookpoints."""
+    max_bytes: int
+    """Budget in the object store."""
+    cache_dir: str | None
+    extractors: int
+    extractor_options: dict[str, Any] = field(default_factory=dict)
+    """Ray options of an extractor: its CPUs and GPUs."""
+    extractor_threads: int = 1
+
+
+class Broker:
+    """Hands out shards by (split, index): computes each once while it is kept, prefetches, evicts the least recent."""
+
+    def __init__(self, cfg: StoreConfig) -> None:
+        self.cfg = cfg
+        self.tokens = {split: np.load(path, mmap_mode="r") for split, path in cfg.tokens.items()}
+        options = {"max_restarts": -1, "max_task_retries": -1, **cfg.extractor_options}
+        remote = ray.remote(Extractor).options(**options)
+        self.extractors = [remote.remote(cfg.spec, cfg.cache_dir, cfg.extractor_threads) for _ in range(cfg.extractors)]
+        self.queued = [0] * cfg.extractors
+        self.kept: OrderedDict[tuple[str, int], list[Any]] = OrderedDict()
+        self.counts = dict.fromkeys(("computed", "from_disk", "hits", "misses", "prefetched", "evictions"), 0)
+
+    async def shard(self, split: str, index: int, upcoming: list[int]) -> list[Any]:
+        """References to the tables of one shard, one per hookpoint; also starts the `upcoming` ones where they fit."""
+        found = (split, index) in self.kept
+        self.counts["hits" if found else "misses"] += 1
+        if not found:
+            self._start(split, index)
+        self.kept.move_to_end((split, index))
+        room = self.cfg.max_bytes // self.cfg.shard_bytes - 1
+        for ahead in upcoming[: max(room, 0)]:
+            if (split, ahead) not in self.kept:
+                self.counts["prefetched"] += 1
+                self._start(split, ahead)
+        return self.kept[split, index]
+
+    async def forget(self, split: str, index: int) -> None:
+        """Drop a shard whose tables turned out to be lost, so that it is computed anew."""
+        self.kept.pop((split, index), None)
+
+    async def counters(self) -> dict[str, int]:
+        """What happened so far: `shards_*` counts and bytes kept."""
+        counts = {f"shards_{name}": value for name, value in self.counts.items()}
+        return counts | {"shards_kept_bytes": len(self.kept) * self.cfg.shard_bytes}
+
+    def _start(self, split: str, index: int) -> None:
+        while self.kept and (len(self.kept) + 1) * self.cfg.shard_bytes > self.cfg.max_bytes:
+            self.kept.popitem(last=False)
+            self.counts["evictions"] += 1
+        first = index * self.cfg.blocks_per_shard
+        tokens_NL = np.array(self.tokens[split][first : first + self.cfg.blocks_per_shard])
+        worker = min(range(len(self.extractors)), key=self.queued.__getitem__)
+        results = len(self.cfg.spec.hookpoints) + 1
+        *tables, summary = self.extractors[worker].extract.options(num_returns=results).remote(tokens_NL, first)
+        self.queued[worker] += 1
+        self.kept[split, index] = tables
+        asyncio.get_running_loop().create_task(self._settle(split, index, worker, summary))
+
+    async def _settle(self, split: str, index: int, worker: int, summary: Any) -> None:
+        try:
+            done = await summary
+            self.counts["computed" if done["computed"] else "from_disk"] += 1
+        except ray.exceptions.RayError as error:
+            log.error("shard %s %d: %s", split, index, error)
+            self.kept.pop((split, index), None)
+        finally:
+            self.queued[worker] -= 1
+
+
+def start_broker(name: str, cfg: StoreConfig) -> Any:
+    """Start the broker actor `name` on this node, where the token files are; it ends with the driver."""
+    here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+        ray.get_runtime_context().get_node_id(), soft=True
+    )
+    remote = ray.remote(Broker).options(
+        name=name, num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here
+    )
+    return remote.remote(cfg)

@@ -1,0 +1,215 @@
+"""A sweep from its config to its comparison."""
+
+import dataclasses
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+
+from orchestrator.callbacks import Progress, Tracking, broker_counters, log_result
+from orchestrator.config import SweepConfig
+from orchestrator.documents import check_text
+from orchestrator.errors import UserError
+from orchestrator.figures import fvu_against_k
+from orchestrator.grid import Cell, cells
+from orchestrator.hardware import Hardware, Shares, share
+from orchestrator.hookpoints import Hookpoint
+from orchestrator.language_model import fingerprint, load_tokenizer, resolve_hookpoints
+from orchestrator.plan import Plan, make_plan
+from orchestrator.report import comparison_table
+from orchestrator.shard_store import StoreConfig, start_broker
+from orchestrator.shards import ShardSpec
+from orchestrator.text import tokenise
+from orchestrator.tracking import Tracker, environment_tags
+from orchestrator.trial import TrialJob, result_of, run_trial
+
+SWEEP_FILE = "sweep.json"
+MIN_SHARDS_KEPT = 3
+"""The object store must hold the shard being read and those prefetched."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A sweep that was checked as far as possible without loading a model."""
+
+    cfg: SweepConfig
+    hookpoints: dict[str, list[Hookpoint]]
+    cells: list[Cell]
+    shares: Shares
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a sweep leaves for its user to read."""
+
+    table: str
+    figure: Path
+    failed: dict[str, str]
+    """Reasons of trials that did not finish, by name."""
+    counters: dict[str, int]
+    comparison_url: str | None
+    unsent: int
+    """Entries that could not be delivered to MLflow."""
+
+
+def prepare(cfg: SweepConfig, hardware: Hardware) -> Prepared:
+    """Check everything that needs no weights and predict the cost. Raises UserError."""
+    check_text(cfg.text_config())
+    hookpoints = {model: resolve_hookpoints(model, cfg.hookpoint) for model in cfg.model}
+    grid = cells(cfg, hookpoints)
+    shares = share(hardware, cfg.gpus_per_trial)
+    return Prepared(cfg, hookpoints, grid, shares, make_plan(cfg, grid, hookpoints, hardware, shares))
+
+
+def claim(cfg: SweepConfig) -> Path:
+    """Create the sweep's directory. Raises UserError where it exists or cannot be written."""
+    directory = cfg.storage / str(cfg.name)
+    try:
+        cfg.storage.mkdir(parents=True, exist_ok=True)
+        directory.mkdir()
+        (directory / SWEEP_FILE).write_text(json.dumps(cfg.to_json(), indent=2) + "\n")
+        if cfg.cache_dir:
+            cfg.cache_dir.mkdir(parents=True, exist_ok=True)
+            if not os.access(cfg.cache_dir, os.W_OK):
+                raise UserError(f"cache_dir {str(cfg.cache_dir)!r}: cannot be written")
+    except FileExistsError:
+        raise UserError(f"name {cfg.name!r}: exists in {cfg.storage}; continue it with --resume {cfg.name}") from None
+    except OSError as error:
+        raise UserError(f"storage {str(cfg.storage)!r}: cannot be written ({error.strerror})") from None
+    return directory
+
+
+def run(prepared: Prepared, directory: Path, experiment: str) -> Outcome:
+    """Train every cell that has no result yet, and report on all. Needs a Ray connection."""
+    cfg, grid = prepared.cfg, prepared.cells
+    brokers = {model: _broker(prepared, index, model) for index, model in enumerate(cfg.model)}
+    jobs = [_job(prepared, cell, directory) for cell in grid]
+    finished = [job for job in jobs if result_of(job.directory) is not None]
+    tags = environment_tags()
+    tracker = Tracker(cfg.tracking_uri, experiment, str(cfg.name), cfg.storage, directory / "tracking")
+    tracker.start_sweep(_shared_params(cfg), tags, cfg.to_json())
+    for job in finished:
+        tracker.start_trial(job.cell.name, job.cell.params, tags)
+        log_result(tracker, job.cell.name, job.directory, result_of(job.directory) or {})
+    status = "KILLED"
+    with _ended(tracker, lambda: status):
+        progress = Progress(prepared.plan, list(brokers.values()), [job.cell for job in finished])
+        _tune(prepared, [job for job in jobs if job not in finished], directory, [Tracking(tracker, tags), progress])
+        results = {job.cell.name: result_of(job.directory) or {"failure": "did not finish"} for job in jobs}
+        counters = broker_counters(list(brokers.values()))
+        tracker.log_metrics(None, counters, step=0)
+        (directory / "comparison.md").write_text(table := comparison_table(grid, results))
+        (directory / "results.json").write_text(json.dumps({"results": results, "counters": counters}, indent=2))
+        fvu_against_k(grid, results, figure := directory / "figures" / "fvu_against_k.png")
+        for path, place in ((figure.parent, "figures"), (directory / "comparison.md", None)):
+            tracker.log_artifacts(None, path, place)
+        failed = {name: result["failure"] for name, result in results.items() if "failure" in result}
+        status = "FAILED" if failed else "FINISHED"
+    unsent = tracker.finish(status)
+    return Outcome(table, figure, failed, counters, tracker.comparison_url(), unsent)
+
+
+@contextmanager
+def _ended(tracker: Tracker, status: Any) -> Iterator[None]:
+    """Close the parent run also where the block raises."""
+    try:
+        yield
+    except BaseException:
+        tracker.finish(status(), timeout_s=10)
+        raise
+
+
+def _broker(prepared: Prepared, index: int, model: str) -> Any:
+    cfg, shares = prepared.cfg, prepared.shares
+    log.info("tokenising %s for %s", cfg.dataset, model)
+    blocks = tokenise(
+        cfg.text_config(), load_tokenizer(model), context_length=cfg.context_length, train_tokens=cfg.train_tokens,
+        val_tokens=cfg.val_tokens, out_dir=cfg.storage / "tokens",
+    )  # fmt: skip
+    log.info("tokens: %s", blocks.fingerprint)
+    names = tuple(point.name for point in prepared.hookpoints[model])
+    shard_bytes = prepared.plan.shard_bytes[model]
+    budget = int(cfg.store_gb * 1e9 if cfg.store_gb else ray.cluster_resources()["object_store_memory"] / 2)
+    budget //= len(cfg.model)
+    if budget < MIN_SHARDS_KEPT * shard_bytes:
+        needed = MIN_SHARDS_KEPT * shard_bytes * len(cfg.model) / 1e9
+        raise UserError(
+            f"store_gb {budget / 1e9:.3g}: must hold {MIN_SHARDS_KEPT} shards, {needed:.3g} GB; "
+            "raise it or lower --shard-tokens"
+        )
+    store = StoreConfig(
+        spec=ShardSpec(model, fingerprint(model), names, cfg.shard_dtype),
+        tokens={split: str(blocks_file(getattr(blocks, split))) for split in ("train", "val")},
+        blocks_per_shard=cfg.blocks_per_shard,
+        shard_bytes=shard_bytes,
+        max_bytes=budget,
+        cache_dir=str(cfg.cache_dir.resolve()) if cfg.cache_dir else None,
+        extractors=shares.extractors,
+        extractor_options=shares.extractor,
+        extractor_threads=len(os.sched_getaffinity(0)),
+    )
+    return start_broker(_broker_name(index), store)
+
+
+def blocks_file(blocks: Any) -> Path:
+    """The .npy file behind memory-mapped token blocks."""
+    return Path(blocks.filename).resolve()
+
+
+def _broker_name(index: int) -> str:
+    return f"broker-{index}"
+
+
+def _job(prepared: Prepared, cell: Cell, directory: Path) -> TrialJob:
+    names = [point.name for point in prepared.hookpoints[cell.model]]
+    return TrialJob(
+        cell=cell,
+        sweep=prepared.cfg,
+        directory=(directory / "trials" / cell.name).resolve(),
+        broker=_broker_name(prepared.cfg.model.index(cell.model)),
+        hookpoint=names.index(cell.hookpoint),
+        threads=int(prepared.shares.trial["cpu"]),
+    )
+
+
+def _tune(prepared: Prepared, jobs: list[TrialJob], directory: Path, callbacks: list[Any]) -> None:
+    """Run the jobs in the order given, each retried from its own checkpoint when its process dies."""
+    if not jobs:
+        return
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(prepared.shares.concurrent + 1)
+
+    def name(trial: Any) -> str:
+        return Cell(**trial.config["job"]["cell"]).name
+
+    def trainable(config: dict[str, Any]) -> None:
+        run_trial(config["job"])
+
+    tune.Tuner(
+        tune.with_resources(trainable, prepared.shares.trial),
+        param_space={"job": tune.grid_search([job.to_json() for job in jobs])},
+        tune_config=tune.TuneConfig(trial_name_creator=name, trial_dirname_creator=name, reuse_actors=True),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(directory.resolve()),
+            callbacks=callbacks,
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=prepared.cfg.max_failures),
+            log_to_file=True,
+        ),
+    ).fit()
+
+
+def _shared_params(cfg: SweepConfig) -> dict[str, Any]:
+    """What all trials have in common, as params of the parent run; the axes are listed too."""
+    return {field.name: getattr(cfg, field.name) for field in dataclasses.fields(cfg) if field.name != "tracking_uri"}

@@ -1,0 +1,144 @@
+"""One trial: reads shards, trains, checkpoints, continues where it was stopped, scores on held-out tokens."""
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray import tune
+
+from models import SparseCoder
+from models.evaluation import Evaluation
+from models.training import Trainer, TrainingDiverged
+from orchestrator.atomic import atomic_directory
+from orchestrator.config import SweepConfig
+from orchestrator.grid import Cell
+from orchestrator.reader import ShardReader, TrainStream
+from orchestrator.shards import ActivationError
+
+REPORT_SECONDS = 2.0
+"""Time between two reports of a trial that make the driver's progress line."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrialJob:
+    """Everything a trial needs, as JSON can carry it."""
+
+    cell: Cell
+    sweep: SweepConfig
+    directory: Path
+    broker: str
+    hookpoint: int
+    threads: int
+
+    def to_json(self) -> dict[str, Any]:
+        """What Ray hands to the trial's process."""
+        return {
+            "cell": self.cell.to_json(), "sweep": json.dumps(self.sweep.to_json()), "directory": str(self.directory),
+            "broker": self.broker, "hookpoint": self.hookpoint, "threads": self.threads,
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "TrialJob":
+        """Inverse of `to_json`."""
+        given = {"cell": Cell(**content["cell"]), "sweep": SweepConfig.from_json(content["sweep"])}
+        return cls(**{**content, **given, "directory": Path(content["directory"])})
+
+
+def result_of(directory: Path) -> dict[str, Any] | None:
+    """The final metrics of a finished trial (with `failure` where it ended with a reason), None before its end."""
+    path = directory / "result.json"
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def run_trial(config: dict[str, Any]) -> None:
+    """Ray Tune's trainable. A failure that would only repeat itself is a result, not an exception."""
+    logging.basicConfig(level=logging.INFO)
+    job = TrialJob.from_json(config)
+    torch.set_num_threads(job.threads)
+    reader = ShardReader(ray.get_actor(job.broker), job.hookpoint, job.sweep.exclude_first, job.sweep.massive_multiple)
+    try:
+        result = train(job, reader, tune.report)
+    except (TrainingDiverged, ActivationError) as error:
+        result = {"failure": str(error)}
+    job.directory.mkdir(parents=True, exist_ok=True)
+    unfinished = job.directory / ".result.json"
+    unfinished.write_text(json.dumps(result))
+    unfinished.rename(job.directory / "result.json")
+    tune.report(result)
+
+
+def train(job: TrialJob, reader: ShardReader, report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Train from the newest checkpoint to the last step and evaluate; returns the final metrics.
+
+    Raises TrainingDiverged and ActivationError, which another attempt would meet again.
+    """
+    sweep, device = job.sweep, "cuda" if torch.cuda.is_available() else "cpu"
+    torch.manual_seed(job.cell.seed)
+    trainer = Trainer(SparseCoder(job.cell.d_in, job.cell.coder, device=device), sweep.train_config())
+    newest = _newest_checkpoint(job.directory)
+    stream = TrainStream(reader, sweep.shards("train"), job.cell.seed, trainer.restore(newest) if newest else None)
+    if newest is None:
+        trainer.initialise(stream.first_shard().to(device))
+    clock = _Clock(trainer.step_count)
+    for step in range(trainer.step_count + 1, sweep.steps + 1):
+        fvu = trainer.step(stream.next_batch(sweep.batch_tokens).to(device))
+        if clock.due() or step in (1, sweep.steps) or step % sweep.checkpoint_every == 0:
+            report(
+                {"step": step, "train/fvu": fvu, "dead_pct": trainer.dead_pct(), "lr": trainer.cfg.lr_at(step - 1),
+                 "tokens_per_second": clock.rate(step, sweep.batch_tokens)}
+            )  # fmt: skip
+        if step % sweep.checkpoint_every == 0 or step == sweep.steps:
+            _checkpoint(trainer, job.directory, stream.state())
+    evaluation = Evaluation(trainer.coder)
+    for x_BD, massive_B in reader.held_out(sweep.shards("val"), sweep.batch_tokens):
+        evaluation.add(x_BD.to(device), massive_B.to(device))
+    with atomic_directory(job.directory / "coder") as unfinished:
+        trainer.coder.save_to_disk(unfinished)
+    return {
+        "step": sweep.steps,
+        **evaluation.metrics(),
+        "dead_pct": trainer.dead_pct(),
+        "excluded_first_tokens": stream.cursor.excluded_first,
+        "excluded_massive_tokens": stream.cursor.excluded_massive,
+    }
+
+
+class _Clock:
+    """Speed since this process began to train, and when to report next."""
+
+    def __init__(self, step: int) -> None:
+        self.start = self.reported = time.monotonic()
+        self.start_step = step
+
+    def due(self) -> bool:
+        now = time.monotonic()
+        if now - self.reported < REPORT_SECONDS:
+            return False
+        self.reported = now
+        return True
+
+    def rate(self, step: int, batch_tokens: int) -> float:
+        return (step - self.start_step) * batch_tokens / max(time.monotonic() - self.start, 1e-9)
+
+
+def _newest_checkpoint(directory: Path) -> Path | None:
+    return max(directory.glob("step-*"), default=None)
+
+
+def _checkpoint(trainer: Trainer, directory: Path, cursor: dict[str, int]) -> None:
+    """Write `step-NNNNNNNN`, complete or absent, then drop older ones."""
+    final = directory / f"step-{trainer.step_count:08d}"
+    with atomic_directory(final) as unfinished:
+        trainer.save(unfinished, cursor)
+    for old in directory.glob("step-*"):
+        if old != final:
+            shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""One short script per experiment; what varies is in its first screen."""
