@@ -36,7 +36,15 @@ def log_result(tracker: Tracker, name: str, directory: Path, result: Mapping[str
     tracker.end_trial(name, failure=result.get("failure"))
 
 
-class Tracking(tune.Callback):  # type: ignore[misc]
+class _DriverCallback(tune.Callback):  # type: ignore[misc]
+    """A callback made of the driver's live objects."""
+
+    def __reduce__(self) -> Any:
+        # Tune pickles its callbacks into an experiment state that is never read here: trials resume from their own.
+        return tune.Callback, ()
+
+
+class Tracking(_DriverCallback):
     """A child run per trial, with its metrics as they come and its end with the reason."""
 
     def __init__(self, tracker: Tracker, tags: Mapping[str, str]) -> None:
@@ -68,12 +76,13 @@ class Tracking(tune.Callback):  # type: ignore[misc]
         self.tracker.end_trial(job_of(trial).cell.name, failure="\n".join(lines)[-4000:])
 
 
-class Progress(tune.Callback):  # type: ignore[misc]
+class Progress(_DriverCallback):
     """One line now and then: trials, steps, shards, the best FVU so far and the time left."""
 
     def __init__(self, plan: Plan, brokers: list[Any], finished: list[Cell]) -> None:
         self.plan, self.brokers = plan, brokers
         self.steps = {cell.name: plan.cfg.steps for cell in finished}
+        self.ended = len(finished)
         self.fvu: dict[str, float] = {}
         self.started = self.said = time.monotonic()
         self.done_before = self._work()
@@ -89,12 +98,17 @@ class Progress(tune.Callback):  # type: ignore[misc]
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Say how a trial ended."""
+        self.ended += 1
         job = job_of(trial)
         result = result_of(job.directory) or {}
         if "failure" in result:
             log.warning("trial %s failed: %s", job.cell.name, result["failure"])
         else:
             log.info("trial %s: held-out FVU %.4f", job.cell.name, result["val/fvu"])
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Count a trial that died for good; `Tracking` says why."""
+        self.ended += 1
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Print the line when it is due."""
@@ -107,7 +121,6 @@ class Progress(tune.Callback):  # type: ignore[misc]
         """The progress line."""
         cells, total = self.plan.cells, self.plan.cfg.steps
         running = sum(trial.status == "RUNNING" for trial in trials)
-        ended = len(cells) - sum(trial.status in ("PENDING", "RUNNING", "PAUSED") for trial in trials)
         counts = broker_counters(self.brokers)
         shards = counts["shards_computed"] + counts["shards_from_disk"]
         fvu = " ".join(f"{name} {value:.3f}" for name, value in sorted(self.fvu.items(), key=lambda item: item[1])[:1])
@@ -115,7 +128,7 @@ class Progress(tune.Callback):  # type: ignore[misc]
         gained = done - self.done_before
         left = duration(elapsed * (1 - done) / gained) if gained > 0.01 else f"about {duration(self.plan.seconds())}"
         return (
-            f"trials {ended}/{len(cells)} done, {running} running"
+            f"trials {self.ended}/{len(cells)} done, {running} running"
             f" | steps {sum(self.steps.values())}/{total * len(cells)} | shards {shards}/{self.plan.total_shards}"
             f" | lowest FVU {fvu or '-'} | {left} left"
         )

@@ -187,6 +187,8 @@ def _tune(prepared: Prepared, jobs: list[TrialJob], directory: Path, callbacks: 
     if not jobs:
         return
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # its tables ignore verbose=0
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)  # it warns of the loggers left out above
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(prepared.shares.concurrent + 1)
 
     def name(trial: Any) -> str:
