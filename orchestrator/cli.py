@@ -15,7 +15,7 @@ import tyro
 from orchestrator.config import SweepConfig
 from orchestrator.errors import UserError
 from orchestrator.hardware import Hardware, detect
-from orchestrator.sweep import SWEEP_FILE, Outcome, claim, prepare, run
+from orchestrator.sweep import SWEEP_FILE, UNFINISHED, Outcome, claim, prepare, run
 
 Preset = Literal["auto", "laptop", "paper"]
 
@@ -50,18 +50,20 @@ class _Start:
     storage: Path = SweepConfig.storage
 
 
-def main(description: str, experiment: str, presets: Mapping[str, SweepConfig]) -> int:
+def main(
+    description: str, experiment: str, presets: Mapping[str, SweepConfig], argv: Sequence[str] | None = None
+) -> int:
     """Run a sweep script; returns its exit status: 0 done, 1 some trials failed, 2 the user's mistake."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     for noisy in ("ray", "httpx", "datasets", "alembic", "mlflow"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
-        return _main(description, experiment, presets, sys.argv[1:])
+        return _main(description, experiment, presets, sys.argv[1:] if argv is None else argv)
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted; what was done is kept, continue with --resume NAME\n")
+        sys.stderr.write("interrupted; a sweep that had begun is kept, continue it with --resume NAME\n")
         return 130
 
 
@@ -148,5 +150,7 @@ def _say(outcome: Outcome, cfg: SweepConfig, directory: Path) -> int:
     if outcome.unsent:
         lines.append(f"{outcome.unsent} entries wait for MLflow; --resume {cfg.name} sends them")
     lines += [f"failed: {name}: {reason.splitlines()[-1]}" for name, reason in outcome.failed.items()]
+    if UNFINISHED in outcome.failed.values():
+        lines.append(f"what was done is kept; continue with --storage {cfg.storage} --resume {cfg.name}")
     sys.stdout.write("\n".join(lines) + "\n")
     return 1 if outcome.failed else 0

@@ -34,6 +34,8 @@ SWEEP_FILE = "sweep.json"
 MIN_SHARDS_KEPT = 3
 """The object store must hold the shard being read and those prefetched."""
 
+UNFINISHED = "did not finish"
+
 log = logging.getLogger(__name__)
 
 
@@ -105,7 +107,7 @@ def run(prepared: Prepared, directory: Path, experiment: str) -> Outcome:
     with _ended(tracker, lambda: status):
         progress = Progress(prepared.plan, list(brokers.values()), [job.cell for job in finished])
         _tune(prepared, [job for job in jobs if job not in finished], directory, [Tracking(tracker, tags), progress])
-        results = {job.cell.name: result_of(job.directory) or {"failure": "did not finish"} for job in jobs}
+        results = {job.cell.name: result_of(job.directory) or {"failure": UNFINISHED} for job in jobs}
         counters = broker_counters(list(brokers.values()))
         tracker.log_metrics(None, counters, step=0)
         (directory / "comparison.md").write_text(table := comparison_table(grid, results))
@@ -114,7 +116,7 @@ def run(prepared: Prepared, directory: Path, experiment: str) -> Outcome:
         for path, place in ((figure.parent, "figures"), (directory / "comparison.md", None)):
             tracker.log_artifacts(None, path, place)
         failed = {name: result["failure"] for name, result in results.items() if "failure" in result}
-        status = "FAILED" if failed else "FINISHED"
+        status = "KILLED" if UNFINISHED in failed.values() else "FAILED" if failed else "FINISHED"
     unsent = tracker.finish(status)
     return Outcome(table, figure, failed, counters, tracker.comparison_url(), unsent)
 

@@ -1,0 +1,233 @@
+"""Whole sweeps on real Ray and MLflow with a tiny model: finishing, dying, continuing, failing."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+from safetensors.torch import load_file, save_file
+
+from models import SparseCoder
+from orchestrator.cli import main
+from sweeps.smollm_grid import PRESETS
+
+SCRIPT = Path(__file__).parents[1] / "sweeps" / "smollm_grid.py"
+SIZES = {
+    "--context-length": "32", "--train-tokens": "49152", "--val-tokens": "8192", "--batch-tokens": "128",
+    "--shard-tokens": "8192", "--warmup-steps": "10", "--checkpoint-every": "25",
+}  # fmt: skip
+GRID = {"--hookpoint": "layers.1 layers.2.mlp", "--k": "4", "--expansion-factor": "8", "--variant": "topk mp"}
+SHARDS = 6 + 1  # training and held-out
+
+pytestmark = pytest.mark.sweep
+
+
+def command(model: Path, storage: Path, name: str, *more: str) -> list[str]:
+    flags = {"--model": str(model), "--storage": str(storage), "--name": name, **GRID, **SIZES}
+    words = [word for flag, values in flags.items() for word in (flag, *values.split())]
+    return [sys.executable, str(SCRIPT), *words, *more]
+
+
+def finish(*arguments: str, expect: int = 0) -> str:
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=240)
+    assert done.returncode == expect, done.stdout[-2000:] + done.stderr[-4000:]
+    return done.stdout + done.stderr
+
+
+def results(storage: Path, name: str) -> dict[str, dict[str, float]]:
+    return json.loads((storage / name / "results.json").read_text())["results"]
+
+
+def until(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, "the sweep ended before it could be disturbed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def descendants(root: int) -> Iterator[tuple[int, str]]:
+    """Process ids and command lines below `root`."""
+    parents, lines = {}, {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            lines[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+        except (OSError, ValueError):
+            continue
+    for pid in parents:
+        ancestor = pid
+        while ancestor in parents and ancestor != root:
+            ancestor = parents[ancestor]
+        if ancestor == root and pid != root:
+            yield pid, lines[pid]
+
+
+def started(directory: Path, *, finished: bool) -> list[Path]:
+    """Trials that have a checkpoint, and have or have not a result."""
+    trials = [path.parent for path in directory.glob("trials/*/step-*")]
+    return [trial for trial in trials if (trial / "result.json").exists() == finished]
+
+
+def runs_of(storage: Path, sweep: str) -> list[object]:
+    client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
+    experiment = client.get_experiment_by_name("smollm_grid")
+    return [run for run in client.search_runs([experiment.experiment_id]) if run.data.tags["sweep.name"] == sweep]
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("storage")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_model: Path, storage: Path) -> str:
+    """Output of a sweep that nothing happens to."""
+    return finish(*command(tiny_model, storage, "undisturbed"))
+
+
+def test_every_trial_is_scored_from_one_forward_per_shard(undisturbed: str, storage: Path) -> None:
+    found = results(storage, "undisturbed")
+    assert len(found) == 4
+    for result in found.values():
+        assert 0 < result["val/fvu"] < 0.9
+        assert result["l0"] <= 4
+        assert result["val/tokens"] == 8192 * 31 // 32 - result["val/massive_tokens"]
+    counters = json.loads((storage / "undisturbed" / "results.json").read_text())["counters"]
+    assert counters["shards_computed"] == SHARDS
+    assert counters["shards_evictions"] == 0
+    assert "| layers.2.mlp | 8 | 4 |" in undisturbed
+    assert "compare-runs" in undisturbed
+
+
+def test_mlflow_has_a_parent_and_a_nested_run_per_trial(undisturbed: str, storage: Path) -> None:
+    runs = runs_of(storage, "undisturbed")
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in runs if run is not parent]
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    found = results(storage, "undisturbed")
+    client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
+    for run in children:
+        assert set(run.data.params) == {"model", "hookpoint", "k", "expansion_factor", "variant", "seed"}
+        assert run.data.metrics["val/fvu"] == found[run.info.run_name]["val/fvu"]
+        assert {"train/fvu", "dead_pct", "l0", "tokens_per_second"} <= set(run.data.metrics)
+        assert {file.path for file in client.list_artifacts(run.info.run_id, "checkpoint")} == {
+            "checkpoint/cfg.json", "checkpoint/sae.safetensors"}  # fmt: skip
+    assert parent.data.metrics["shards_computed"] == SHARDS
+    assert {"config.json", "figures", "comparison.md"} <= {f.path for f in client.list_artifacts(parent.info.run_id)}
+
+
+def test_the_checkpoint_of_a_trial_loads(undisturbed: str, storage: Path) -> None:
+    for trial in (storage / "undisturbed" / "trials").iterdir():
+        coder = SparseCoder.load_from_disk(trial / "coder")
+        assert (coder.d_in, coder.num_latents, coder.cfg.k) == (32, 256, 4)
+
+
+def test_a_killed_trial_ends_as_if_undisturbed(undisturbed: str, tiny_model: Path, storage: Path) -> None:
+    process = subprocess.Popen(command(tiny_model, storage, "killed"), stderr=subprocess.PIPE)
+    until(lambda: bool(started(storage / "killed", finished=False)), process)
+    victims = [pid for pid, line in descendants(process.pid) if line.startswith("ray::ImplicitFunc")]
+    assert victims
+    os.kill(victims[0], signal.SIGKILL)
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors.decode()[-3000:]
+    assert results(storage, "killed") == results(storage, "undisturbed")
+
+
+def test_a_killed_driver_continues_as_if_undisturbed(undisturbed: str, tiny_model: Path, storage: Path) -> None:
+    process = subprocess.Popen(command(tiny_model, storage, "resumed"), stderr=subprocess.DEVNULL)
+    directory = storage / "resumed"
+    until(lambda: bool(started(directory, finished=True) and started(directory, finished=False)), process)
+    process.kill()
+    process.wait()
+    done = {trial.name: (trial / "result.json").stat().st_mtime_ns for trial in started(directory, finished=True)}
+    finish(sys.executable, str(SCRIPT), "--storage", str(storage), "--resume", "resumed")
+    assert results(storage, "resumed") == results(storage, "undisturbed")
+    for name, written in done.items():
+        assert (directory / "trials" / name / "result.json").stat().st_mtime_ns == written, f"{name} ran again"
+    runs = runs_of(storage, "resumed")
+    assert len(runs) == 1 + 4
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
+    for run in runs:
+        for key in run.data.metrics:
+            steps = Counter(point.step for point in client.get_metric_history(run.info.run_id, key))
+            assert set(steps.values()) == {1}, f"{run.info.run_name} {key} was logged twice"
+
+
+def test_nan_activations_fail_their_trials_only(tiny_model: Path, storage: Path, tmp_path: Path) -> None:
+    poisoned = tmp_path / "poisoned"
+    shutil.copytree(tiny_model, poisoned)
+    weights = load_file(poisoned / "model.safetensors")
+    weights["model.layers.2.mlp.down_proj.weight"][0, 0] = float("nan")
+    save_file(weights, poisoned / "model.safetensors", {"format": "pt"})
+    output = finish(*command(poisoned, storage, "poisoned"), expect=1)
+    found = results(storage, "poisoned")
+    failed = {name for name, result in found.items() if "failure" in result}
+    assert failed == {name for name in found if "layers.2.mlp" in name}
+    assert "hookpoint layers.2.mlp: " in output
+    for run in runs_of(storage, "poisoned"):
+        if run.info.run_name in found:
+            assert run.info.status == ("FAILED" if run.info.run_name in failed else "FINISHED")
+            assert ("NaN" in run.data.tags.get("failure_reason", "")) == (run.info.run_name in failed)
+
+
+def test_activations_on_disk_spare_the_model(undisturbed: str, tiny_model: Path, storage: Path, tmp_path: Path) -> None:
+    for name, computed in (("cold", SHARDS), ("warm", 0)):
+        finish(*command(tiny_model, storage, name, "--cache-dir", str(tmp_path), "--variant", "topk"))
+        content = json.loads((storage / name / "results.json").read_text())
+        assert content["counters"]["shards_computed"] == computed
+        expected = {key: value for key, value in results(storage, "undisturbed").items() if "topk" in key}
+        assert content["results"] == expected
+
+
+BAD = {
+    "hookpoint": "--hookpoint layers.99",
+    "k 999": "--k 999",
+    "k 0": "--k 0",
+    "k ()": "--k",
+    "seed 1": "--seed 1 1",
+    "text_column": "--dataset {file} --text-column body",
+    "train_tokens": "--train-tokens 100",
+    "storage": "--storage {file}/below",
+    "name": "--name undisturbed",
+    "resume": "--resume nothing",
+    "variant": "--variant gated",
+    "model": "--model /nowhere",
+    "warmup_steps": "--warmup-steps 9999",
+}
+
+
+@pytest.mark.parametrize("field", BAD)
+def test_bad_input_is_one_line(
+    field: str, undisturbed: str, tiny_model: Path, storage: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "text.jsonl"
+    file.write_text(json.dumps({"text": "words"}) + "\n")
+    given = BAD[field].format(file=file).split()
+    flags = [*command(tiny_model, storage, "bad")[2:]]
+    assert main("", "smollm_grid", PRESETS, [*flags, *given]) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert errors[0].startswith(f"error: {field}")
+    assert not (storage / "bad").exists()
+
+
+def test_resume_refuses_another_grid(undisturbed: str, storage: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main("", "smollm_grid", PRESETS, ["--storage", str(storage), "--resume", "undisturbed", "--k", "8"]) == 2
+    assert "error: k (8,): cannot change on --resume" in capsys.readouterr().err
+
+
+def test_plan_runs_nothing(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = [*command(tiny_model, tmp_path / "none", "planned", "--plan")[2:]]
+    assert main("", "smollm_grid", PRESETS, flags) == 0
+    assert not (tmp_path / "none").exists()
