@@ -15,16 +15,22 @@ class FvuSum:
     tokens: int = 0
     error: float = 0.0
     squares: float = 0.0
+    origin_D: Tensor | None = field(default=None, repr=False)
+    """The first token: `squares` and `total_D` are taken from here, so that a large mean costs no digits."""
     total_D: Tensor | None = field(default=None, repr=False)
 
     def add(self, y_BD: Tensor, out_BD: Tensor) -> None:
         """Count one batch."""
+        if len(y_BD) == 0:
+            return
         y_BD = y_BD.double()
+        if self.origin_D is None or self.total_D is None:
+            self.origin_D, self.total_D = y_BD[0].clone(), torch.zeros_like(y_BD[0])
         self.tokens += len(y_BD)
         self.error += float((y_BD - out_BD).pow(2).sum())
-        self.squares += float(y_BD.pow(2).sum())
-        total_D = y_BD.sum(dim=0)
-        self.total_D = total_D if self.total_D is None else self.total_D + total_D
+        moved_BD = y_BD - self.origin_D
+        self.squares += float(moved_BD.pow(2).sum())
+        self.total_D = self.total_D + moved_BD.sum(dim=0)
 
     def fvu(self) -> float:
         """The fraction of variance unexplained; NaN before anything was added or where the inputs do not vary."""
@@ -39,6 +45,8 @@ class Evaluation:
     """Held-out figures of one coder; `add` batches, then read `metrics`."""
 
     coder: SparseCoder
+    gram: Tensor | None = field(default=None, repr=False)
+    """`coder.gram` of all tokens to come, shared by the batches."""
     with_massive: FvuSum = field(default_factory=FvuSum)
     without_massive: FvuSum = field(default_factory=FvuSum)
     active: int = 0
@@ -46,7 +54,7 @@ class Evaluation:
     @torch.no_grad()
     def add(self, x_BD: Tensor, massive_B: Tensor) -> None:
         """Score a batch [B, D]; `massive_B` bool marks tokens of outlying norm."""
-        out = self.coder(x_BD)
+        out = self.coder(x_BD, gram=self.gram)
         self.with_massive.add(x_BD, out.sae_out)
         self.without_massive.add(x_BD[~massive_B], out.sae_out[~massive_B])
         self.active += int((out.latent_acts > 0).sum())

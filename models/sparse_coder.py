@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from kernels import decoder_gram, matching_pursuit, sparse_decode, topk_encode
+from kernels.checks import check_matrix
 from kernels.mp_forms import choose_form
 from models.config import SparseCoderConfig
 
@@ -74,7 +75,9 @@ class SparseCoder(nn.Module):
 
     def encode(self, x: Tensor, *, gram: Tensor | None = None) -> Encoded:
         """Choose the active latents of `x` [B, D]; activations are in units of `input_scale · x`."""
-        centred = x.to(self.W_dec.dtype) * self.input_scale - self.b_dec
+        x = x.to(self.W_dec.dtype)
+        check_matrix("x", x, columns=self.d_in)
+        centred = x * self.input_scale - self.b_dec
         weight, bias = self.encoder.weight, self.encoder.bias
         if self.cfg.variant == "topk":
             return Encoded(*topk_encode(centred, weight, bias, self.cfg.k), centred)
@@ -97,12 +100,15 @@ class SparseCoder(nn.Module):
         variance: Tensor | None = None,
         gram: Tensor | None = None,
     ) -> ForwardOutput:
-        """Reconstruct `y` (`x` itself unless given), both [B, D].
+        """Reconstruct `y` (`x` itself unless given), both [B, D]. Raises ValueError where a shape does not fit.
 
         `dead_mask` [M] bool asks for the AuxK loss over those latents. `variance` replaces Σ‖y − ȳ‖² of this call, so
         that the losses of micro-batches add up to that of their batch; `gram` is shared between them likewise.
         """
-        y = x if y is None else y
+        x = x.to(self.W_dec.dtype)  # sums of squares overflow in half precision
+        y = x if y is None else y.to(x.dtype)
+        if y.shape != x.shape:
+            raise ValueError(f"y has shape {list(y.shape)}; expected {list(x.shape)}")
         encoded = self.encode(x, gram=gram)
         if self.cfg.variant == "mp":  # the pursuit has subtracted the reconstruction already
             sae_out = x - encoded.unexplained / self.input_scale
@@ -112,11 +118,14 @@ class SparseCoder(nn.Module):
         variance = total_variance(y) if variance is None else variance
         auxk = sae_out.new_zeros(())
         if dead_mask is not None and bool(dead_mask.any()):
-            auxk = self._auxk(encoded.unexplained, error.detach(), dead_mask) / variance
+            auxk = self._auxk(encoded.unexplained.detach(), error.detach(), dead_mask) / variance
         return ForwardOutput(sae_out, encoded.latent_acts, encoded.latent_indices, error.pow(2).sum() / variance, auxk)
 
     def _auxk(self, unexplained_BD: Tensor, error_BD: Tensor, dead_mask_M: Tensor) -> Tensor:
-        """Squared error of predicting the error from the best dead latents (Gao et al. 2024, appendix A.2)."""
+        """Squared error of predicting the error from the best dead latents (Gao et al. 2024, appendix A.2).
+
+        Neither argument may carry a gradient: the loss is there to move dead latents, not what living ones leave over.
+        """
         dead = dead_mask_M.nonzero()[:, 0]
         k_aux = min(self.d_in // 2 or 1, len(dead))
         acts, positions = topk_encode(unexplained_BD, self.encoder.weight[dead], self.encoder.bias[dead], k_aux)

@@ -51,10 +51,10 @@ class TrainConfig:
             raise ValueError(f"auxk_alpha {self.auxk_alpha}: must be 0 or a positive number")
 
     def lr_at(self, step: int) -> float:
-        """Learning rate of step `step`, counted from 0."""
+        """Learning rate of step `step`, counted from 0; 0 after the last."""
         if step < self.warmup_steps:
             return self.lr * (step + 1) / self.warmup_steps
-        return self.lr * (self.steps - step) / (self.steps - self.warmup_steps)
+        return self.lr * max(self.steps - step, 0) / (self.steps - self.warmup_steps)
 
 
 class Trainer:
@@ -78,7 +78,8 @@ class Trainer:
         self.coder.b_dec.copy_(sample_BD.double().mean(dim=0) * self.coder.input_scale)
 
     def step(self, x_BD: Tensor) -> float:
-        """One optimiser step on a batch, [B, D] float32; returns its FVU. Raises TrainingDiverged for NaN or inf."""
+        """One optimiser step on a batch [B, D]; returns its FVU. Raises TrainingDiverged for NaN or inf."""
+        x_BD = x_BD.to(self.coder.W_dec.dtype)
         lr = self.cfg.lr_at(self.step_count)
         for group in self.optimiser.param_groups:
             group["lr"] = lr

@@ -105,7 +105,7 @@ def train(job: TrialJob, reader: ShardReader, report: Callable[[dict[str, Any]],
             )  # fmt: skip
         if step % sweep.checkpoint_every == 0 or step == sweep.steps:
             _checkpoint(trainer, job.directory, stream.state())
-    evaluation = Evaluation(trainer.coder)
+    evaluation = Evaluation(trainer.coder, trainer.coder.gram(sweep.val_tokens))
     for x_BD, massive_B in reader.held_out(sweep.shards("val"), sweep.batch_tokens):
         evaluation.add(x_BD.to(device), massive_B.to(device))
     with atomic_directory(job.directory / "coder") as unfinished:

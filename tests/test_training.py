@@ -1,0 +1,364 @@
+"""The training step and its memory: accumulation, schedule, scale, dead latents, exact continuation, golden curves."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from models import SparseCoder, SparseCoderConfig
+from models.training import TrainConfig, Trainer, TrainingDiverged
+
+VARIANTS = ["topk", "mp"]
+WIDTH = 16
+
+
+@pytest.fixture(autouse=True)
+def own_random_state() -> Iterator[None]:
+    """Restoring a run sets the random state; give back the one that was there."""
+    with torch.random.fork_rng():
+        yield
+
+
+def make_trainer(
+    variant: str = "topk",
+    *,
+    d_in: int = WIDTH,
+    num_latents: int = 64,
+    k: int = 4,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    **config: object,
+) -> Trainer:
+    config = {"steps": 100, "warmup_steps": 5, "lr": 1e-2} | config
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        coder = SparseCoder(d_in, SparseCoderConfig(variant=variant, num_latents=num_latents, k=k))
+    return Trainer(coder.to(dtype), TrainConfig(**config))
+
+
+def make_batches(count: int, tokens: int = 64, d_in: int = WIDTH) -> list[Tensor]:
+    """Sparse sums of 32 fixed directions, away from the origin."""
+    generator = torch.Generator().manual_seed(7)
+    directions = torch.nn.functional.normalize(torch.randn(32, d_in, generator=generator), dim=1)
+    strengths = torch.rand(count * tokens, 32, generator=generator)
+    strengths *= torch.rand(strengths.shape, generator=generator) < 0.1
+    noise = 0.02 * torch.randn(count * tokens, d_in, generator=generator)
+    return list((strengths @ directions + noise + 0.3).split(tokens))
+
+
+def train(trainer: Trainer, batches: list[Tensor]) -> list[float]:
+    """FVU of each batch."""
+    trainer.initialise(torch.cat(batches))
+    return [trainer.step(batch) for batch in batches]
+
+
+def weights(trainer: Trainer) -> dict[str, Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in trainer.parameters.items()}
+
+
+# ---- one step
+
+
+@pytest.mark.parametrize("auxk_alpha", [0.0, 0.5], ids=["plain", "auxk"])
+@pytest.mark.parametrize("micro_batch_tokens", [7, 25, 49])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_micro_batches_add_up_to_their_batch(variant, micro_batch_tokens, auxk_alpha):
+    batches = [batch.double() for batch in make_batches(3, tokens=50, d_in=40)]
+    fvus, trainers = [], []
+    for size in (1000, micro_batch_tokens):
+        trainer = make_trainer(
+            variant, d_in=40, num_latents=48, dtype=torch.float64,
+            micro_batch_tokens=size, auxk_alpha=auxk_alpha, dead_window_tokens=50,
+        )  # fmt: skip
+        fvus.append(train(trainer, batches))
+        trainers.append(trainer)
+    whole, cut = trainers
+    assert fvus[1] == pytest.approx(fvus[0], rel=1e-10)
+    for name, parameter in whole.parameters.items():
+        torch.testing.assert_close(cut.parameters[name].grad, parameter.grad, rtol=1e-8, atol=1e-10, msg=name)
+        torch.testing.assert_close(cut.parameters[name], parameter, rtol=1e-8, atol=1e-8, msg=name)
+    assert torch.equal(cut.silent_tokens, whole.silent_tokens)
+    assert whole.dead_pct() > 0
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_micro_batches_add_up_in_float32(variant):
+    gradients = []
+    for size in (50, 7):
+        trainer = make_trainer(variant, d_in=40, num_latents=48, micro_batch_tokens=size)
+        train(trainer, make_batches(1, tokens=50, d_in=40))
+        gradients.append([parameter.grad for parameter in trainer.parameters.values()])
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-6)
+
+
+def test_micro_batches_share_a_gram_that_none_would_build_alone():
+    coder = make_trainer("mp", d_in=40, num_latents=48).coder
+    assert coder.gram(7) is None
+    torch.testing.assert_close(coder.gram(50), coder.W_dec.detach() @ coder.encoder.weight.detach().T)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_gradient_of_a_step_is_that_of_the_fvu_of_its_batch(variant):
+    trainer, (batch,) = make_trainer(variant, dtype=torch.float64), make_batches(1)
+    trainer.initialise(batch)
+    out = trainer.coder(batch.double())
+    expected = dict(zip(trainer.parameters, torch.autograd.grad(out.fvu, trainer.parameters.values()), strict=True))
+    rows = trainer.coder.W_dec.detach().clone()
+    expected["W_dec"] = expected["W_dec"] - (expected["W_dec"] * rows).sum(dim=1, keepdim=True) * rows
+    assert trainer.step(batch) == pytest.approx(float(out.fvu.detach()), rel=1e-12)
+    for name, parameter in trainer.parameters.items():
+        torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-9, atol=1e-12, msg=name)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_decoder_rows_keep_their_length_and_are_only_turned(variant):
+    trainer, batches = make_trainer(variant, lr=0.1), make_batches(12)
+    trainer.initialise(batches[0])
+    for batch in batches:
+        rows = trainer.coder.W_dec.detach().clone()
+        trainer.step(batch)
+        along = (trainer.coder.W_dec.grad * rows).sum(dim=1).abs()
+        assert along.max() < 1e-6 * trainer.coder.W_dec.grad.norm()
+        torch.testing.assert_close(trainer.coder.W_dec.norm(dim=1), torch.ones(64), rtol=0, atol=1e-6)
+        assert not torch.equal(rows, trainer.coder.W_dec)
+
+
+def test_half_precision_batches_train_as_their_float32_values():
+    batches = [(1000 * batch).half() for batch in make_batches(3)]
+    as_float32 = train(make_trainer(), [batch.float() for batch in batches])
+    assert train(make_trainer(), batches) == as_float32
+    assert min(as_float32) > 0.01
+
+
+# ---- schedule
+
+
+def test_learning_rate_rises_over_the_warm_up_and_falls_to_zero():
+    cfg = TrainConfig(steps=10, warmup_steps=4, lr=2.0)
+    rates = [cfg.lr_at(step) for step in range(12)]
+    assert rates == pytest.approx([0.5, 1.0, 1.5, 2.0, 2.0, 5 / 3, 4 / 3, 1.0, 2 / 3, 1 / 3, 0.0, 0.0])
+
+
+def test_without_warm_up_the_first_step_has_the_full_rate():
+    assert TrainConfig(steps=4, warmup_steps=0, lr=1.0).lr_at(0) == 1.0
+
+
+def test_steps_take_the_rate_of_the_schedule():
+    trainer, batches = make_trainer(steps=8, warmup_steps=3, lr=0.01), make_batches(8)
+    trainer.initialise(batches[0])
+    for step, batch in enumerate(batches):
+        before = trainer.coder.b_dec.detach().clone()
+        trainer.step(batch)
+        assert trainer.optimiser.param_groups[0]["lr"] == trainer.cfg.lr_at(step)
+        if step == 0:  # Adam's first update is the rate times the gradient's sign
+            moved = (trainer.coder.b_dec - before).abs()
+            torch.testing.assert_close(moved, torch.full((WIDTH,), trainer.cfg.lr_at(0)), rtol=1e-3, atol=0)
+    assert trainer.step_count == 8
+    last = weights(trainer)
+    trainer.step(batches[0])
+    torch.testing.assert_close(weights(trainer), last, rtol=0, atol=1e-7)
+
+
+# ---- scale of the input
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_initialise_centres_and_scales(variant):
+    trainer, sample = make_trainer(variant), 37 * torch.cat(make_batches(4)) + 5
+    trainer.initialise(sample)
+    scaled = sample * trainer.coder.input_scale
+    torch.testing.assert_close(trainer.coder.b_dec.detach(), scaled.mean(dim=0))
+    assert float((scaled - trainer.coder.b_dec.detach()).pow(2).sum(dim=1).mean()) == pytest.approx(WIDTH, rel=1e-5)
+
+
+@pytest.mark.parametrize("factor", [1e3, 1e-3])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_learning_does_not_depend_on_the_scale_of_the_input(variant, factor):
+    curves = [
+        train(make_trainer(variant, auxk_alpha=0.1, dead_window_tokens=200), [scale * x for x in make_batches(30)])
+        for scale in (1.0, factor)
+    ]
+    assert curves[1] == pytest.approx(curves[0], abs=1e-4)
+    assert curves[0][-1] < 0.7 * curves[0][0]
+
+
+# ---- dead latents
+
+
+def fire_only(*latents: int, tokens: int = 50) -> Tensor:
+    """Tokens that lie along coordinate axes in turn."""
+    rows = torch.eye(4)[list(latents)].repeat(tokens // len(latents), 1)
+    return rows * torch.linspace(1, 2, len(rows))[:, None]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_latents_silent_over_the_window_count_as_dead(variant):
+    trainer = make_trainer(variant, d_in=4, num_latents=8, k=2, lr=1e-7, dead_window_tokens=100)
+    trainer.coder.encoder.weight.data = torch.cat([torch.eye(4), -torch.eye(4)])  # latent j < 4 fires on axis j alone
+    trainer.coder.W_dec.data = trainer.coder.encoder.weight.data.clone()
+    seen = [trainer.dead_pct()]
+    for axes in [(0,), (0, 1), (0,), (0,), (2,)]:
+        trainer.step(fire_only(*axes))
+        seen.append(trainer.dead_pct())
+    assert seen == [0, 0, 100 * 6 / 8, 100 * 6 / 8, 100 * 7 / 8, 100 * 6 / 8]
+    assert trainer.silent_tokens.tolist() == [50, 150, 0, 250, 250, 250, 250, 250]
+
+
+def dead_after_training(variant: str, auxk_alpha: float) -> tuple[float, float]:
+    """Dead percentage and last FVU of a run where three quarters of the latents start out too weak to be chosen."""
+    trainer = make_trainer(variant, lr=3e-3, steps=150, auxk_alpha=auxk_alpha, dead_window_tokens=320)
+    trainer.coder.encoder.weight.data[16:] *= 0.02
+    return train(trainer, make_batches(150))[-1], trainer.dead_pct()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_auxk_revives_dead_latents(variant):
+    fvu, dead = dead_after_training(variant, auxk_alpha=0.0)
+    fvu_with_auxk, dead_with_auxk = dead_after_training(variant, auxk_alpha=0.5)
+    assert dead > 70
+    assert dead_with_auxk < 0.8 * dead
+    assert fvu_with_auxk < fvu
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_auxk_changes_nothing_while_no_latent_is_dead(variant):
+    runs = [make_trainer(variant, auxk_alpha=alpha) for alpha in (0.0, 1.0)]
+    curves = [train(trainer, make_batches(5)) for trainer in runs]
+    assert curves[0] == curves[1]
+    torch.testing.assert_close(weights(runs[0]), weights(runs[1]), rtol=0, atol=0)
+
+
+# ---- divergence
+
+
+@pytest.mark.parametrize("poison", [float("nan"), float("inf"), -float("inf")], ids=str)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_inputs_that_are_no_numbers_stop_training_before_the_weights_change(variant, poison):
+    trainer, batches = make_trainer(variant, micro_batch_tokens=20), make_batches(4)
+    train(trainer, batches[:3])
+    before, silent = weights(trainer), trainer.silent_tokens.clone()
+    batches[3][33, 2] = poison
+    with pytest.raises(TrainingDiverged, match=r"^loss became nan at step 3$"):
+        trainer.step(batches[3])
+    torch.testing.assert_close(weights(trainer), before, rtol=0, atol=0)
+    assert torch.equal(trainer.silent_tokens, silent)
+    assert trainer.step_count == 3
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 3.0], ids=str)
+def test_a_sample_without_variance_cannot_start_training(value):
+    with pytest.raises(TrainingDiverged, match=r"^the first activations have variance (nan|0\.0); nothing to learn"):
+        make_trainer().initialise(torch.full((20, WIDTH), value))
+
+
+# ---- save and restore
+
+
+@pytest.mark.parametrize("auxk_alpha", [0.0, 0.5], ids=["plain", "auxk"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_restored_run_continues_bit_for_bit(variant, auxk_alpha, tmp_path):
+    options = {"auxk_alpha": auxk_alpha, "dead_window_tokens": 64, "micro_batch_tokens": 24, "num_latents": 160}
+    batches, cursor = make_batches(10), {"shard": 3, "row": 17}
+    straight = make_trainer(variant, **options)
+    straight_fvus = train(straight, batches)
+    straight_draw = torch.rand(3)
+
+    interrupted = make_trainer(variant, **options)
+    interrupted.initialise(torch.cat(batches))
+    fvus = [interrupted.step(batch) for batch in batches[:4]]
+    assert interrupted.dead_pct() > 0
+    torch.manual_seed(11)
+    interrupted.save(tmp_path, cursor)
+    expected_draw = torch.rand(3)
+
+    restored = make_trainer(variant, seed=99, **options)
+    assert restored.restore(tmp_path) == cursor
+    assert torch.equal(torch.rand(3), expected_draw)
+    assert not torch.equal(straight_draw, expected_draw)
+    for name in ("encoder.weight", "encoder.bias", "W_dec", "b_dec"):
+        assert torch.equal(restored.parameters[name], interrupted.parameters[name])
+    fvus += [restored.step(batch) for batch in batches[4:]]
+
+    assert fvus == straight_fvus
+    assert restored.step_count == straight.step_count == 10
+    assert restored.coder.input_scale == straight.coder.input_scale
+    assert torch.equal(restored.silent_tokens, straight.silent_tokens)
+    for name, parameter in straight.parameters.items():
+        assert torch.equal(restored.parameters[name], parameter), name
+        theirs, ours = straight.optimiser.state[parameter], restored.optimiser.state[restored.parameters[name]]
+        assert all(torch.equal(ours[key], theirs[key]) for key in ("step", "exp_avg", "exp_avg_sq")), name
+
+
+def test_a_run_saved_before_its_first_step_can_be_restored(tmp_path):
+    batches = make_batches(3)
+    started = make_trainer()
+    started.initialise(batches[0])
+    started.save(tmp_path, {})
+    restored = make_trainer(seed=5)
+    assert restored.restore(tmp_path) == {}
+    assert [restored.step(batch) for batch in batches] == [started.step(batch) for batch in batches]
+
+
+def test_training_goes_on_unchanged_after_a_save(tmp_path):
+    batches = make_batches(6)
+    saved, unsaved = make_trainer("mp"), make_trainer("mp")
+    for trainer in (saved, unsaved):
+        trainer.initialise(batches[0])
+    for batch in batches:
+        assert saved.step(batch) == unsaved.step(batch)
+        saved.save(tmp_path, {})
+
+
+def test_a_checkpoint_may_be_deleted_once_restored(tmp_path):
+    batches = make_batches(4)
+    trainer = make_trainer()
+    train(trainer, batches[:2])
+    trainer.save(tmp_path, {})
+    restored = make_trainer(seed=5)
+    restored.restore(tmp_path)
+    for file in tmp_path.iterdir():
+        file.write_bytes(b"\0" * file.stat().st_size)
+        file.unlink()
+    assert restored.step(batches[2]) == trainer.step(batches[2])
+
+
+# ---- golden curves
+
+GOLDEN_STEPS = [0, 5, 10, 20, 40, 79]
+GOLDEN = {
+    "topk": [0.4962, 0.4675, 0.4228, 0.3758, 0.3018, 0.3072],
+    "mp": [0.4542, 0.4192, 0.3505, 0.2898, 0.2246, 0.2123],
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_golden_curve(variant):
+    curve = train(make_trainer(variant, steps=80, lr=5e-3), make_batches(80))
+    assert [curve[step] for step in GOLDEN_STEPS] == pytest.approx(GOLDEN[variant], abs=1e-3)
+
+
+# ---- configuration
+
+BAD_CONFIGS = {
+    "steps": ({"steps": 0}, "steps 0: must be 1 or more"),
+    "micro_batch_tokens": ({"micro_batch_tokens": -5}, "micro_batch_tokens -5: must be 1 or more"),
+    "dead_window_tokens": ({"dead_window_tokens": 0}, "dead_window_tokens 0: must be 1 or more"),
+    "warmup-too-long": (
+        {"steps": 50, "warmup_steps": 50},
+        "warmup_steps 50: must be from 0 to below the 50 steps of a run",
+    ),
+    "warmup-negative": ({"warmup_steps": -1}, "warmup_steps -1: must be from 0 to below the 200 steps of a run"),
+    "lr-zero": ({"lr": 0.0}, r"lr 0\.0: must be a positive number"),
+    "lr-nan": ({"lr": float("nan")}, "lr nan: must be a positive number"),
+    "lr-infinite": ({"lr": float("inf")}, "lr inf: must be a positive number"),
+    "auxk_alpha-negative": ({"auxk_alpha": -0.1}, r"auxk_alpha -0\.1: must be 0 or a positive number"),
+    "auxk_alpha-nan": ({"auxk_alpha": float("nan")}, "auxk_alpha nan: must be 0 or a positive number"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_CONFIGS)
+def test_bad_config_values_are_named_with_what_is_allowed(case):
+    config, message = BAD_CONFIGS[case]
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        TrainConfig(**({"steps": 200} | config))
