@@ -4,7 +4,7 @@ import json
 import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from models.config import VARIANTS
 from models.training import TrainConfig
@@ -13,6 +13,9 @@ from orchestrator.errors import UserError
 from orchestrator.tracking_journal import redact
 
 AXES = ("model", "hookpoint", "k", "expansion_factor", "variant", "seed")
+
+ShardDtype = Literal["float16", "float32"]
+SHARD_DTYPES: tuple[str, ...] = get_args(ShardDtype)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +67,7 @@ class SweepConfig:
 
     shard_tokens: int = 1 << 14
     """Tokens per activation shard."""
-    shard_dtype: Literal["float16", "float32"] = "float16"
+    shard_dtype: ShardDtype = "float16"
     """Type of stored activations; float32 for models that exceed float16's range."""
     exclude_first: bool = True
     """Leave out the first position of every sequence."""
@@ -76,7 +79,7 @@ class SweepConfig:
     """Directory that keeps activations for later sweeps."""
 
     gpus_per_trial: float | None = None
-    """GPUs per trial, fractions allowed; 1 where there are GPUs unless given, else one CPU core."""
+    """GPUs per trial, 0 for CPU cores, fractions below 1 allowed; one GPU where there are any unless given."""
     checkpoint_every: int = 50
     """Steps between checkpoints of a trial."""
     max_failures: int = 3
@@ -112,7 +115,7 @@ class SweepConfig:
             raise UserError(str(error)) from None
 
     def _check_sizes(self) -> None:
-        for field in ("context_length", "batch_tokens", "checkpoint_every"):
+        for field in ("context_length", "batch_tokens", "checkpoint_every", "dead_window_tokens"):
             if getattr(self, field) < 1:
                 raise UserError(f"{field} {getattr(self, field)}: must be 1 or more")
         if self.exclude_first and self.context_length < 2:
@@ -130,16 +133,17 @@ class SweepConfig:
                 f"train_tokens {self.train_tokens}: too few for one batch of {self.batch_tokens} (batch_tokens)"
                 + (" once first positions are excluded" if self.exclude_first else "")
             )
+        if self.shard_dtype not in SHARD_DTYPES:
+            raise UserError(f"shard_dtype {self.shard_dtype!r}: allowed are {', '.join(SHARD_DTYPES)}")
         if self.max_failures < 0:
             raise UserError(f"max_failures {self.max_failures}: must be 0 or more")
         if not self.massive_multiple > 1:
             raise UserError(f"massive_multiple {self.massive_multiple}: must be above 1, or inf to keep every token")
-        for field in ("store_gb", "gpus_per_trial"):
-            value = getattr(self, field)
-            if value is not None and not (
-                math.isfinite(value) and (value > 0 or (field == "gpus_per_trial" and value == 0))
-            ):
-                raise UserError(f"{field} {value}: must be a positive number")
+        if self.store_gb is not None and not (math.isfinite(self.store_gb) and self.store_gb > 0):
+            raise UserError(f"store_gb {self.store_gb}: must be a positive number")
+        gpus = self.gpus_per_trial
+        if gpus is not None and not (math.isfinite(gpus) and gpus >= 0 and (gpus <= 1 or gpus == int(gpus))):
+            raise UserError(f"gpus_per_trial {gpus}: must be from 0 to 1 or a whole number")
         if self.name is not None and (not self.name.strip() or "/" in self.name or self.name.startswith(".")):
             raise UserError(f"name {self.name!r}: must be a plain directory name")
 

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 import torch
@@ -14,6 +15,9 @@ SHARED_FRACTION = 0.1
 """Part of a GPU that an extractor takes where it shares one."""
 TRIALS_PER_EXTRACTOR = 8
 """GPUs for trials that one extracting GPU is assumed to feed."""
+
+EXTRACTORS_PER_NODE = 4
+"""Language models loaded on a machine without GPUs, at most; one per core below that."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,9 @@ class Shares:
     concurrent: int
     """Trials that run at once."""
     extractors: int
-    extractor: dict[str, float]
+    extractor: dict[str, Any]
     """Ray options of an extractor."""
+    extractor_threads: int
 
 
 def detect(connect: bool) -> Hardware:
@@ -53,18 +58,39 @@ def detect(connect: bool) -> Hardware:
 
 
 def share(hardware: Hardware, gpus_per_trial: float | None) -> Shares:
-    """Divide the hardware. Raises UserError where trials ask for more GPU than there is beside the extractors."""
-    if not hardware.gpus and not gpus_per_trial:
-        # Extractors work while trials wait for them, so they are not given cores of their own.
-        return Shares({"cpu": 1}, hardware.cpus, hardware.nodes, {"num_cpus": 0})
+    """Divide the hardware. Raises UserError where trials ask for more GPU than there is beside the extractors.
+
+    A cluster without GPUs may get some (an autoscaler starts nodes for what is asked of it); a lone machine does not.
+    """
+    if gpus_per_trial and not hardware.gpus and not hardware.cluster:
+        raise UserError(f"gpus_per_trial {gpus_per_trial:g}: there is no GPU; leave it out to train on CPU cores")
+    if not (hardware.gpus if gpus_per_trial is None else gpus_per_trial):
+        # Extractors work while trials wait for them, so they get no cores of their own. Several with few threads each,
+        # because the threads of one would wait for each other wherever a trial has taken a core.
+        cores = max(1, hardware.cpus // hardware.nodes)
+        per_node = min(cores, EXTRACTORS_PER_NODE)
+        options = {"num_cpus": 0, "scheduling_strategy": "SPREAD"}
+        return Shares({"cpu": 1}, max(1, hardware.cpus), hardware.nodes * per_node, options, cores // per_node)
     few = hardware.gpus < FEW_GPUS
     extractors = 1 if few else -(-hardware.gpus // (TRIALS_PER_EXTRACTOR + 1))
     extractor_gpu = SHARED_FRACTION if few else 1.0
-    per_trial = gpus_per_trial if gpus_per_trial else (1 - SHARED_FRACTION if few else 1.0)
-    beside = hardware.gpus - extractors * extractor_gpu
-    if hardware.gpus and (per_trial > beside or (few and hardware.gpus == 1 and per_trial > 1 - SHARED_FRACTION)):
+    per_trial = gpus_per_trial or (1 - SHARED_FRACTION if few else 1.0)
+    concurrent = _trials_that_fit(hardware.gpus, extractors, extractor_gpu, per_trial)
+    if hardware.gpus and not concurrent:
+        largest = hardware.gpus - extractors if hardware.gpus > extractors else 1 - extractor_gpu
         raise UserError(
-            f"gpus_per_trial {per_trial}: extraction needs {extractor_gpu} GPU, so at most {beside:g} are left"
+            f"gpus_per_trial {per_trial:g}: must be at most {largest:g} of this hardware's {hardware.gpus}, "
+            f"since extraction takes {extractors * extractor_gpu:g}"
         )
-    concurrent = max(1, int(beside / per_trial))
-    return Shares({"cpu": 1, "gpu": per_trial}, concurrent, extractors, {"num_cpus": 0, "num_gpus": extractor_gpu})
+    options = {"num_cpus": 0, "num_gpus": extractor_gpu}
+    return Shares({"cpu": 1, "gpu": per_trial}, max(1, concurrent), extractors, options, extractor_threads=1)
+
+
+def _trials_that_fit(gpus: int, extractors: int, extractor_gpu: float, per_trial: float) -> int:
+    """Trials that run at once: a fraction comes out of one GPU, more than one are whole GPUs."""
+    untouched, beside_extractor = gpus - extractors, 1 - extractor_gpu
+    if per_trial > 1:
+        return int(untouched // per_trial)
+    slack = 1e-9  # 1 / 0.1 in floating point may fall short of 10
+    shared = extractors * int(beside_extractor / per_trial + slack) if gpus else 0
+    return max(0, untouched) * int(1 / per_trial + slack) + shared

@@ -30,14 +30,14 @@ class ShardReader:
     def read(self, split: str, index: int, upcoming: list[int]) -> Shard:
         """One shard; blocks until it is computed. Raises ActivationError where its activations are unusable."""
         for attempt in range(ATTEMPTS):
+            reference = ray.get(self.broker.shard.remote(split, index, upcoming))[self.hookpoint]
             try:
-                references = ray.get(self.broker.shard.remote(split, index, upcoming))
-                table = ray.get(references[self.hookpoint])
+                table = ray.get(reference)
                 break
             except (ray.exceptions.ObjectLostError, ray.exceptions.RayActorError):
                 if attempt + 1 == ATTEMPTS:
                     raise
-                self.broker.forget.remote(split, index)
+                self.broker.forget.remote(split, index, reference.hex())
         if isinstance(table, ActivationError):
             raise table
         return open_shard(table, exclude_first=self.exclude_first, massive_multiple=self.massive_multiple)

@@ -97,15 +97,23 @@ class Broker:
             self._start(split, index)
         self.kept.move_to_end((split, index))
         room = self.cfg.max_bytes // self.cfg.shard_bytes - 1
-        for ahead in upcoming[: max(room, 0)]:
+        wanted = upcoming[: max(room, 0)]
+        for ahead in wanted:
+            if (split, ahead) in self.kept:
+                self.kept.move_to_end((split, ahead))
+        for ahead in wanted:
             if (split, ahead) not in self.kept:
                 self.counts["prefetched"] += 1
                 self._start(split, ahead)
         return self.kept[split, index]
 
-    async def forget(self, split: str, index: int) -> None:
-        """Drop a shard whose tables turned out to be lost, so that it is computed anew."""
-        self.kept.pop((split, index), None)
+    async def forget(self, split: str, index: int, lost: str) -> None:
+        """Drop a shard whose table `lost` (a reference in hex) cannot be had any more, so that it is computed anew.
+
+        Of several readers that meet the same loss only the first has an effect.
+        """
+        if any(reference.hex() == lost for reference in self.kept.get((split, index), ())):
+            del self.kept[split, index]
 
     async def counters(self) -> dict[str, int]:
         """What happened so far: `shards_*` counts and bytes kept."""

@@ -5,6 +5,7 @@ its file on disk is named by its content. Shape suffixes: N sequences, L positio
 """
 
 import hashlib
+import logging
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ import torch
 from torch import Tensor
 
 FLOAT16_MAX = 65504.0
+
+log = logging.getLogger(__name__)
 
 
 class ActivationError(RuntimeError):
@@ -84,11 +87,15 @@ def write_table(table: pa.Table, path: Path) -> None:
 
 
 def read_table(path: Path) -> pa.Table | None:
-    """The table at `path` mapped into memory, None where there is none."""
+    """The table at `path` mapped into memory, None where there is none or what is there is no whole Arrow file."""
     if not path.is_file():
         return None
-    with pa.memory_map(str(path)) as source:
-        return pa.ipc.open_file(source).read_all()
+    try:
+        with pa.memory_map(str(path)) as source:
+            return pa.ipc.open_file(source).read_all()
+    except pa.ArrowInvalid as error:
+        log.warning("%s is damaged and will be computed again: %s", path, error)
+        return None
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,7 @@ def _broker(prepared: Prepared, index: int, model: str) -> Any:
         cache_dir=str(cfg.cache_dir.resolve()) if cfg.cache_dir else None,
         extractors=shares.extractors,
         extractor_options=shares.extractor,
-        extractor_threads=len(os.sched_getaffinity(0)),
+        extractor_threads=shares.extractor_threads,
     )
     return start_broker(_broker_name(index), store)
 

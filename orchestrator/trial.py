@@ -26,7 +26,7 @@ from orchestrator.shards import ActivationError
 REPORT_SECONDS = 2.0
 """Time between two reports of a trial that make the driver's progress line."""
 
-TRIAL_NICENESS = 10
+TRIAL_NICENESS = 19
 """Scheduling priority of trials on CPU, below that of the extractor."""
 
 log = logging.getLogger(__name__)
