@@ -49,6 +49,8 @@ class Tracking(_DriverCallback):
 
     def __init__(self, tracker: Tracker, tags: Mapping[str, str]) -> None:
         self.tracker, self.tags = tracker, tags
+        self.deaths: dict[str, str] = {}
+        """Why trials died for good, by name."""
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Open, or continue, the trial's run."""
@@ -72,8 +74,10 @@ class Tracking(_DriverCallback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Log why the trial died for good."""
         lines = str(trial.get_error() or "died").strip().splitlines()
-        log.error("trial %s died: %s", job_of(trial).cell.name, lines[-1])
-        self.tracker.end_trial(job_of(trial).cell.name, failure="\n".join(lines)[-4000:])
+        name = job_of(trial).cell.name
+        self.deaths[name] = lines[-1]
+        log.error("trial %s died: %s", name, lines[-1])
+        self.tracker.end_trial(name, failure="\n".join(lines)[-4000:])
 
 
 class Progress(_DriverCallback):

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import shutil
+import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -15,9 +17,13 @@ import tyro
 from orchestrator.config import SweepConfig
 from orchestrator.errors import UserError
 from orchestrator.hardware import Hardware, detect
-from orchestrator.sweep import SWEEP_FILE, UNFINISHED, Outcome, claim, prepare, run
+from orchestrator.language_model import fingerprint
+from orchestrator.sweep import INPUTS_FILE, SWEEP_FILE, UNFINISHED, Outcome, Prepared, claim, prepare, run
 
 Preset = Literal["auto", "laptop", "paper"]
+
+STARTED_CLUSTER = Path("/tmp/ray/ray_current_cluster")
+"""Where `ray start` leaves the address of the cluster it made."""
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +69,7 @@ def main(
         sys.stderr.write(f"error: {error}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted; a sweep that had begun is kept, continue it with --resume NAME\n")
+        sys.stderr.write("interrupted; a sweep that had begun is kept, continue it with --storage DIR --resume NAME\n")
         return 130
 
 
@@ -80,25 +86,46 @@ def _main(description: str, experiment: str, presets: Mapping[str, SweepConfig],
         elif cfg.name is None:
             cfg = replace(cfg, name=f"{experiment}-{time.strftime('%Y%m%d-%H%M%S')}")
         prepared = prepare(cfg, hardware)
-        log.info("%s", prepared.plan.describe())
+        sys.stdout.write(prepared.plan.describe() + "\n")
         if command.plan:
             return 0
         directory = cfg.storage / command.resume if command.resume else claim(cfg)
         if not connected:
             _start_ray(hardware)
-        outcome = run(prepared, directory, experiment)
+        outcome = _run(prepared, directory, experiment)
     finally:
         ray.shutdown()
     return _say(outcome, cfg, directory)
 
 
-def _connect() -> bool:
-    """Join the Ray cluster that RAY_ADDRESS names or that was started on this machine; False where there is none."""
+def _run(prepared: Prepared, directory: Path, experiment: str) -> Outcome:
+    """Run, and give the sweep's name back where a mistake shows before any trial was set up."""
     try:
-        ray.init(address=os.environ.get("RAY_ADDRESS", "auto"), log_to_driver=False, logging_level=logging.WARNING)
-    except ConnectionError:
-        if "RAY_ADDRESS" in os.environ:
-            raise UserError(f"RAY_ADDRESS {os.environ['RAY_ADDRESS']!r}: no Ray cluster answers there") from None
+        return run(prepared, directory, experiment)
+    except UserError:
+        if not (directory / INPUTS_FILE).exists():
+            shutil.rmtree(directory)
+        raise
+
+
+def _connect() -> bool:
+    """Join the Ray cluster that RAY_ADDRESS names or that `ray start` made here; False where there is none.
+
+    The private Ray of another sweep is left alone, though `address="auto"` would find it.
+    """
+    given = os.environ.get("RAY_ADDRESS")
+    address = given or (STARTED_CLUSTER.read_text().strip() if STARTED_CLUSTER.is_file() else "local")
+    if address == "local":
+        return False
+    try:
+        if ":" in address and "://" not in address:  # Ray itself would try for minutes
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host, int(port)), timeout=5).close()
+        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        if given:
+            raise UserError(f"RAY_ADDRESS {given!r}: no Ray cluster can be joined there ({error})") from None
+        log.info("the Ray cluster at %s that was started here does not answer; going on without", address)
         return False
     return True
 
@@ -106,14 +133,19 @@ def _connect() -> bool:
 def _start_ray(hardware: Hardware) -> None:
     ray.init(
         address="local", num_cpus=hardware.cpus, num_gpus=hardware.gpus, include_dashboard=False,
-        log_to_driver=False, logging_level=logging.WARNING,
+        log_to_driver=False, logging_level=logging.WARNING, _node_ip_address="127.0.0.1",
     )  # fmt: skip
 
 
 def _preset(name: str, presets: Mapping[str, SweepConfig], hardware: Hardware) -> SweepConfig:
     if name == "auto":
-        name = "paper" if hardware.gpus else "laptop"
-        log.info("preset auto: taking %s, for %s", name, hardware.describe())
+        name, reason = "laptop", hardware.describe()
+        if hardware.gpus:
+            try:
+                name, _ = "paper", [fingerprint(model) for model in presets["paper"].model]
+            except UserError as error:
+                reason += f", where {error}"
+        log.info("preset auto: taking %s, for %s", name, reason)
     return presets[name]
 
 
@@ -122,7 +154,7 @@ def _saved(start: _Start) -> SweepConfig:
     if not path.is_file():
         there = sorted(found.parent.name for found in start.storage.glob(f"*/{SWEEP_FILE}"))
         raise UserError(f"resume {start.resume!r}: not in {start.storage}; there are {', '.join(there) or 'none'}")
-    return SweepConfig.from_json(path.read_text())
+    return replace(SweepConfig.from_json(path.read_text()), storage=start.storage)
 
 
 def _check_unchanged(saved: SweepConfig, cfg: SweepConfig) -> None:
@@ -136,6 +168,7 @@ def _check_unchanged(saved: SweepConfig, cfg: SweepConfig) -> None:
 
 
 def _say(outcome: Outcome, cfg: SweepConfig, directory: Path) -> int:
+    again = f"--storage {cfg.storage} --resume {cfg.name}"
     lines = [
         "",
         outcome.table,
@@ -148,9 +181,11 @@ def _say(outcome: Outcome, cfg: SweepConfig, directory: Path) -> int:
     if outcome.comparison_url:
         lines.append(f"compare in MLflow (start it with `make ui`): {outcome.comparison_url}")
     if outcome.unsent:
-        lines.append(f"{outcome.unsent} entries wait for MLflow; --resume {cfg.name} sends them")
+        lines.append(
+            f"{outcome.unsent} entries wait for MLflow; --storage {cfg.storage} --resume {cfg.name} sends them"
+        )
     lines += [f"failed: {name}: {reason.splitlines()[-1]}" for name, reason in outcome.failed.items()]
     if UNFINISHED in outcome.failed.values():
-        lines.append(f"what was done is kept; continue with --storage {cfg.storage} --resume {cfg.name}")
+        lines.append(f"what was done is kept; continue with {again}")
     sys.stdout.write("\n".join(lines) + "\n")
     return 1 if outcome.failed else 0

@@ -43,6 +43,7 @@ class Shares:
     concurrent: int
     """Trials that run at once."""
     extractors: int
+    """Of each model."""
     extractor: dict[str, Any]
     """Ray options of an extractor."""
     extractor_threads: int
@@ -57,10 +58,11 @@ def detect(connect: bool) -> Hardware:
     return Hardware(len(os.sched_getaffinity(0)), torch.cuda.device_count(), 1, cluster=False)
 
 
-def share(hardware: Hardware, gpus_per_trial: float | None) -> Shares:
-    """Divide the hardware. Raises UserError where trials ask for more GPU than there is beside the extractors.
+def share(hardware: Hardware, gpus_per_trial: float | None, models: int = 1) -> Shares:
+    """Divide the hardware; every one of the `models` has extractors of its own.
 
     A cluster without GPUs may get some (an autoscaler starts nodes for what is asked of it); a lone machine does not.
+    Raises UserError where trials ask for more GPU than there is beside the extractors.
     """
     if gpus_per_trial and not hardware.gpus and not hardware.cluster:
         raise UserError(f"gpus_per_trial {gpus_per_trial:g}: there is no GPU; leave it out to train on CPU cores")
@@ -68,11 +70,12 @@ def share(hardware: Hardware, gpus_per_trial: float | None) -> Shares:
         # Extractors work while trials wait for them, so they get no cores of their own. Several with few threads each,
         # because the threads of one would wait for each other wherever a trial has taken a core.
         cores = max(1, hardware.cpus // hardware.nodes)
-        per_node = min(cores, EXTRACTORS_PER_NODE)
+        per_node = max(1, min(cores, EXTRACTORS_PER_NODE) // models)
         options = {"num_cpus": 0, "scheduling_strategy": "SPREAD"}
         return Shares({"cpu": 1}, max(1, hardware.cpus), hardware.nodes * per_node, options, cores // per_node)
     few = hardware.gpus < FEW_GPUS
-    extractors = 1 if few else -(-hardware.gpus // (TRIALS_PER_EXTRACTOR + 1))
+    of_each = 1 if few else -(-hardware.gpus // (TRIALS_PER_EXTRACTOR + 1) // models)
+    extractors = 1 if few else of_each * models  # those that share one GPU count as one
     extractor_gpu = SHARED_FRACTION if few else 1.0
     per_trial = gpus_per_trial or (1 - SHARED_FRACTION if few else 1.0)
     concurrent = _trials_that_fit(hardware.gpus, extractors, extractor_gpu, per_trial)
@@ -82,8 +85,8 @@ def share(hardware: Hardware, gpus_per_trial: float | None) -> Shares:
             f"gpus_per_trial {per_trial:g}: must be at most {largest:g} of this hardware's {hardware.gpus}, "
             f"since extraction takes {extractors * extractor_gpu:g}"
         )
-    options = {"num_cpus": 0, "num_gpus": extractor_gpu}
-    return Shares({"cpu": 1, "gpu": per_trial}, max(1, concurrent), extractors, options, extractor_threads=1)
+    options = {"num_cpus": 0, "num_gpus": extractor_gpu / models if few else extractor_gpu}
+    return Shares({"cpu": 1, "gpu": per_trial}, max(1, concurrent), of_each, options, extractor_threads=1)
 
 
 def _trials_that_fit(gpus: int, extractors: int, extractor_gpu: float, per_trial: float) -> int:

@@ -87,6 +87,20 @@ def _builder(model: str) -> Callable[[], nn.Module]:
     return build
 
 
+def computes_in() -> str:
+    """Device type and dtype that `LanguageModel.load` takes here, and transformers' version: results depend on them."""
+    device = _default_device()
+    return f"{device.type} {_default_dtype(device)} transformers-{transformers.__version__}"
+
+
+def _default_device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _default_dtype(device: torch.device) -> torch.dtype:
+    return torch.bfloat16 if _fast_bfloat16(device) else torch.float32
+
+
 @dataclass(frozen=True)
 class LanguageModel:
     """A causal language model in evaluation mode, with its weights on one device."""
@@ -102,8 +116,8 @@ class LanguageModel:
 
         Raises UserError for an unknown model.
         """
-        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        dtype = dtype or (torch.bfloat16 if _fast_bfloat16(place) else torch.float32)
+        place = torch.device(device) if device else _default_device()
+        dtype = dtype or _default_dtype(place)
         with _user_errors(model), _no_progress_bars():
             loaded = transformers.AutoModelForCausalLM.from_pretrained(**_source(model), dtype=dtype)
         return cls(loaded.to(place).eval().requires_grad_(False), place, dtype)

@@ -7,7 +7,7 @@ the broker drops the least recently used beyond its budget, and a dropped shard 
 import asyncio
 import logging
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,11 @@ import pyarrow as pa
 import ray
 import torch
 
-from orchestrator.language_model import LanguageModel
+from orchestrator.language_model import LanguageModel, computes_in
 from orchestrator.shards import ActivationError, ShardSpec, read_table, to_table, write_table
+
+EXTRACTOR_DEATHS = 20
+"""Times an extractor's process may die; one that dies whenever it loads the model must not be started for ever."""
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +31,7 @@ class Extractor:
     def __init__(self, spec: ShardSpec, cache_dir: str | None, threads: int) -> None:
         logging.basicConfig(level=logging.INFO)
         torch.set_num_threads(threads)
+        spec = replace(spec, fingerprint=f"{spec.fingerprint} {computes_in()}")
         self.spec, self.cache_dir = spec, Path(cache_dir) if cache_dir else None
         self.model: LanguageModel | None = None
 
@@ -82,7 +86,7 @@ class Broker:
     def __init__(self, cfg: StoreConfig) -> None:
         self.cfg = cfg
         self.tokens = {split: np.load(path, mmap_mode="r") for split, path in cfg.tokens.items()}
-        options = {"max_restarts": -1, "max_task_retries": -1, **cfg.extractor_options}
+        options = {"max_restarts": EXTRACTOR_DEATHS, "max_task_retries": EXTRACTOR_DEATHS, **cfg.extractor_options}
         remote = ray.remote(Extractor).options(**options)
         self.extractors = [remote.remote(cfg.spec, cfg.cache_dir, cfg.extractor_threads) for _ in range(cfg.extractors)]
         self.queued = [0] * cfg.extractors
@@ -131,15 +135,16 @@ class Broker:
         *tables, summary = self.extractors[worker].extract.options(num_returns=results).remote(tokens_NL, first)
         self.queued[worker] += 1
         self.kept[split, index] = tables
-        asyncio.get_running_loop().create_task(self._settle(split, index, worker, summary))
+        asyncio.get_running_loop().create_task(self._settle((split, index), tables, worker, summary))
 
-    async def _settle(self, split: str, index: int, worker: int, summary: Any) -> None:
+    async def _settle(self, key: tuple[str, int], tables: list[Any], worker: int, summary: Any) -> None:
         try:
             done = await summary
             self.counts["computed" if done["computed"] else "from_disk"] += 1
         except ray.exceptions.RayError as error:
-            log.error("shard %s %d: %s", split, index, error)
-            self.kept.pop((split, index), None)
+            log.error("shard %s: %s", key, error)
+            if self.kept.get(key) is tables:
+                del self.kept[key]
         finally:
             self.queued[worker] -= 1
 

@@ -1,6 +1,7 @@
 """A sweep from its config to its comparison."""
 
 import dataclasses
+import fcntl
 import json
 import logging
 import os
@@ -26,11 +27,13 @@ from orchestrator.plan import Plan, make_plan
 from orchestrator.report import comparison_table
 from orchestrator.shard_store import StoreConfig, start_broker
 from orchestrator.shards import ShardSpec
-from orchestrator.text import tokenise
+from orchestrator.text import TokenBlocks, tokenise
 from orchestrator.tracking import Tracker, environment_tags
 from orchestrator.trial import TrialJob, result_of, run_trial
 
 SWEEP_FILE = "sweep.json"
+INPUTS_FILE = "inputs.json"
+"""What model and tokens the sweep began with."""
 MIN_SHARDS_KEPT = 3
 """The object store must hold the shard being read and those prefetched."""
 
@@ -69,56 +72,101 @@ def prepare(cfg: SweepConfig, hardware: Hardware) -> Prepared:
     check_text(cfg.text_config())
     hookpoints = {model: resolve_hookpoints(model, cfg.hookpoint) for model in cfg.model}
     grid = cells(cfg, hookpoints)
-    shares = share(hardware, cfg.gpus_per_trial)
+    shares = share(hardware, cfg.gpus_per_trial, len(cfg.model))
     return Prepared(cfg, hookpoints, grid, shares, make_plan(cfg, grid, hookpoints, hardware, shares))
 
 
 def claim(cfg: SweepConfig) -> Path:
-    """Create the sweep's directory. Raises UserError where it exists or cannot be written."""
+    """Create the sweep's directory. Raises UserError where it exists or a directory cannot be written."""
+    for field, wanted in (("storage", cfg.storage), ("cache_dir", cfg.cache_dir)):
+        if wanted is None:
+            continue
+        try:
+            wanted.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{field} {str(wanted)!r}: cannot be a directory ({error.strerror})") from None
+        if not os.access(wanted, os.W_OK):
+            raise UserError(f"{field} {str(wanted)!r}: cannot be written")
     directory = cfg.storage / str(cfg.name)
     try:
-        cfg.storage.mkdir(parents=True, exist_ok=True)
         directory.mkdir()
-        (directory / SWEEP_FILE).write_text(json.dumps(cfg.to_json(), indent=2) + "\n")
-        if cfg.cache_dir:
-            cfg.cache_dir.mkdir(parents=True, exist_ok=True)
-            if not os.access(cfg.cache_dir, os.W_OK):
-                raise UserError(f"cache_dir {str(cfg.cache_dir)!r}: cannot be written")
     except FileExistsError:
-        raise UserError(f"name {cfg.name!r}: exists in {cfg.storage}; continue it with --resume {cfg.name}") from None
-    except OSError as error:
-        raise UserError(f"storage {str(cfg.storage)!r}: cannot be written ({error.strerror})") from None
+        raise UserError(
+            f"name {cfg.name!r}: exists in {cfg.storage}; continue it with --storage {cfg.storage} --resume {cfg.name}"
+        ) from None
+    (directory / SWEEP_FILE).write_text(json.dumps(cfg.to_json(), indent=2) + "\n")
     return directory
 
 
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Hold the sweep for this process; the lock goes with it. Raises UserError where another has it."""
+    with (directory / ".lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"name {directory.name!r}: this sweep is running already") from None
+        yield
+
+
 def run(prepared: Prepared, directory: Path, experiment: str) -> Outcome:
-    """Train every cell that has no result yet, and report on all. Needs a Ray connection."""
+    """Train every cell that has no result yet, and report on all. Needs a Ray connection. Raises UserError."""
+    with _locked(directory):
+        inputs = {model: _inputs(prepared, model) for model in prepared.cfg.model}
+        _check_inputs(directory / INPUTS_FILE, {model: found.identity for model, found in inputs.items()})
+        brokers = [_broker(prepared, index, inputs[model]) for index, model in enumerate(prepared.cfg.model)]
+        return _run(prepared, directory, experiment, brokers, inputs)
+
+
+def _run(
+    prepared: Prepared, directory: Path, experiment: str, brokers: list[Any], inputs: dict[str, "Inputs"]
+) -> Outcome:
     cfg, grid = prepared.cfg, prepared.cells
-    brokers = {model: _broker(prepared, index, model) for index, model in enumerate(cfg.model)}
     jobs = [_job(prepared, cell, directory) for cell in grid]
     finished = [job for job in jobs if result_of(job.directory) is not None]
     tags = environment_tags()
     tracker = Tracker(cfg.tracking_uri, experiment, str(cfg.name), cfg.storage, directory / "tracking")
-    tracker.start_sweep(_shared_params(cfg), tags, cfg.to_json())
+    identities = {f"{what}.{model}": text for model, i in inputs.items() for what, text in i.identity.items()}
+    tracker.start_sweep(_shared_params(cfg), tags | identities, cfg.to_json())
     for job in finished:
         tracker.start_trial(job.cell.name, job.cell.params, tags)
         log_result(tracker, job.cell.name, job.directory, result_of(job.directory) or {})
+    tracking = Tracking(tracker, tags)
     status = "KILLED"
     with _ended(tracker, lambda: status):
-        progress = Progress(prepared.plan, list(brokers.values()), [job.cell for job in finished])
-        _tune(prepared, [job for job in jobs if job not in finished], directory, [Tracking(tracker, tags), progress])
-        results = {job.cell.name: result_of(job.directory) or {"failure": UNFINISHED} for job in jobs}
-        counters = broker_counters(list(brokers.values()))
-        tracker.log_metrics(None, counters, step=0)
-        (directory / "comparison.md").write_text(table := comparison_table(grid, results))
-        (directory / "results.json").write_text(json.dumps({"results": results, "counters": counters}, indent=2))
-        fvu_against_k(grid, results, figure := directory / "figures" / "fvu_against_k.png")
+        progress = Progress(prepared.plan, brokers, [job.cell for job in finished])
+        _tune(prepared, [job for job in jobs if job not in finished], directory, [tracking, progress])
+        results = {
+            job.cell.name: result_of(job.directory) or {"failure": tracking.deaths.get(job.cell.name, UNFINISHED)}
+            for job in jobs
+        }
+        session, counters = _add_counters(directory / "counters.json", broker_counters(brokers))
+        tracker.log_metrics(None, counters, step=session)
+        figure = _write_report(directory, grid, results, counters)
         for path, place in ((figure.parent, "figures"), (directory / "comparison.md", None)):
             tracker.log_artifacts(None, path, place)
         failed = {name: result["failure"] for name, result in results.items() if "failure" in result}
         status = "KILLED" if UNFINISHED in failed.values() else "FAILED" if failed else "FINISHED"
     unsent = tracker.finish(status)
+    table = (directory / "comparison.md").read_text()
     return Outcome(table, figure, failed, counters, tracker.comparison_url(), unsent)
+
+
+def _write_report(
+    directory: Path, grid: list[Cell], results: dict[str, dict[str, Any]], counters: dict[str, int]
+) -> Path:
+    """Table, numbers and figure of the sweep; returns the figure's path."""
+    (directory / "comparison.md").write_text(comparison_table(grid, results))
+    (directory / "results.json").write_text(json.dumps({"results": results, "counters": counters}, indent=2))
+    fvu_against_k(grid, results, figure := directory / "figures" / "fvu_against_k.png")
+    return figure
+
+
+def _add_counters(path: Path, counters: dict[str, int]) -> tuple[int, dict[str, int]]:
+    """Keep this session's shard counters; returns the number of sessions that ended and their sums."""
+    sessions = [*(json.loads(path.read_text()) if path.is_file() else []), counters]
+    path.write_text(json.dumps(sessions))
+    return len(sessions), {key: sum(session[key] for session in sessions) for key in counters}
 
 
 @contextmanager
@@ -131,14 +179,41 @@ def _ended(tracker: Tracker, status: Any) -> Iterator[None]:
         raise
 
 
-def _broker(prepared: Prepared, index: int, model: str) -> Any:
-    cfg, shares = prepared.cfg, prepared.shares
+@dataclass(frozen=True)
+class Inputs:
+    """The tokens of one model, and what identifies them and it."""
+
+    model: str
+    blocks: TokenBlocks
+    identity: dict[str, str]
+
+
+def _inputs(prepared: Prepared, model: str) -> Inputs:
+    cfg = prepared.cfg
     log.info("tokenising %s for %s", cfg.dataset, model)
     blocks = tokenise(
         cfg.text_config(), load_tokenizer(model), context_length=cfg.context_length, train_tokens=cfg.train_tokens,
         val_tokens=cfg.val_tokens, out_dir=cfg.storage / "tokens",
     )  # fmt: skip
-    log.info("tokens: %s", blocks.fingerprint)
+    identity = {"model.fingerprint": fingerprint(model), "tokens.fingerprint": blocks.fingerprint}
+    return Inputs(model, blocks, identity)
+
+
+def _check_inputs(path: Path, identities: dict[str, dict[str, str]]) -> None:
+    """Note what the sweep runs on; a resumed one must run on the same. Raises UserError."""
+    if not path.is_file():
+        path.write_text(json.dumps(identities, indent=2))
+    elif (before := json.loads(path.read_text())) != identities:
+        changed = [
+            f"{what.partition('.')[0]} of {model}"
+            for model in identities for what in identities[model]
+            if before.get(model, {}).get(what) != identities[model][what]
+        ]  # fmt: skip
+        raise UserError(f"resume {path.parent.name!r}: the {', '.join(changed)} changed since the sweep began")
+
+
+def _broker(prepared: Prepared, index: int, inputs: Inputs) -> Any:
+    cfg, shares, model = prepared.cfg, prepared.shares, inputs.model
     names = tuple(point.name for point in prepared.hookpoints[model])
     shard_bytes = prepared.plan.shard_bytes[model]
     budget = int(cfg.store_gb * 1e9 if cfg.store_gb else ray.cluster_resources()["object_store_memory"] / 2)
@@ -149,9 +224,11 @@ def _broker(prepared: Prepared, index: int, model: str) -> Any:
             f"store_gb {budget / 1e9:.3g}: must hold {MIN_SHARDS_KEPT} shards, {needed:.3g} GB; "
             "raise it or lower --shard-tokens"
         )
+    # Extractors have another working directory.
+    location = str(Path(model).resolve()) if Path(model).is_dir() else model
     store = StoreConfig(
-        spec=ShardSpec(model, fingerprint(model), names, cfg.shard_dtype),
-        tokens={split: str(blocks_file(getattr(blocks, split))) for split in ("train", "val")},
+        spec=ShardSpec(location, inputs.identity["model.fingerprint"], names, cfg.shard_dtype),
+        tokens={split: str(blocks_file(getattr(inputs.blocks, split))) for split in ("train", "val")},
         blocks_per_shard=cfg.blocks_per_shard,
         shard_bytes=shard_bytes,
         max_bytes=budget,

@@ -80,6 +80,8 @@ def run_trial(config: dict[str, Any]) -> None:
     unfinished = job.directory / ".result.json"
     unfinished.write_text(json.dumps(result))
     unfinished.rename(job.directory / "result.json")
+    for checkpoint in (*job.directory.glob("step-*"), *job.directory.glob(".step-*")):
+        shutil.rmtree(checkpoint, ignore_errors=True)
     tune.report(result)
 
 

@@ -272,6 +272,14 @@ def test_trials_too_large_for_the_gpus_are_refused(gpus: int, per_trial: float, 
         share(hardware(gpus, cluster=cluster), per_trial)
 
 
+@pytest.mark.parametrize(
+    ("cpus", "nodes", "extractors", "threads"), [(1, 1, 1, 1), (2, 1, 2, 1), (16, 1, 4, 4), (16, 2, 8, 2), (2, 3, 3, 1)]
+)
+def test_without_gpus_few_extractors_share_the_cores(cpus: int, nodes: int, extractors: int, threads: int) -> None:
+    shares = share(hardware(0, cluster=nodes > 1, cpus=cpus, nodes=nodes), None)
+    assert (shares.extractors, shares.extractor_threads) == (extractors, threads)
+
+
 @pytest.mark.parametrize(("gpus", "per_trial"), [(0, None), (0, 0.0), (4, 0.0)])
 def test_without_gpus_every_core_has_a_trial(gpus: int, per_trial: float | None) -> None:
     shares = share(hardware(gpus, cpus=6, nodes=2), per_trial)

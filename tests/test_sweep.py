@@ -17,6 +17,8 @@ from safetensors.torch import load_file, save_file
 
 from models import SparseCoder
 from orchestrator.cli import main
+from orchestrator.errors import UserError
+from orchestrator.sweep import _check_inputs, _locked
 from sweeps.smollm_grid import PRESETS
 
 SCRIPT = Path(__file__).parents[1] / "sweeps" / "smollm_grid.py"
@@ -138,6 +140,8 @@ def test_a_killed_trial_ends_as_if_undisturbed(undisturbed: str, tiny_model: Pat
     victims = [pid for pid, line in descendants(process.pid) if line.startswith("ray::ImplicitFunc")]
     assert victims
     os.kill(victims[0], signal.SIGKILL)
+    joined = finish(sys.executable, "-c", "from orchestrator.cli import _connect; print(_connect())")
+    assert joined.strip().endswith("False"), "another sweep would join this one's private Ray"
     _, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors.decode()[-3000:]
     assert results(storage, "killed") == results(storage, "undisturbed")
@@ -190,6 +194,29 @@ def test_activations_on_disk_spare_the_model(undisturbed: str, tiny_model: Path,
         assert content["results"] == expected
 
 
+def test_a_resumed_sweep_must_find_its_model_and_tokens_unchanged(tmp_path: Path) -> None:
+    path = tmp_path / "name" / "inputs.json"
+    path.parent.mkdir()
+    before = {"m": {"model.fingerprint": "a", "tokens.fingerprint": "b"}}
+    _check_inputs(path, before)
+    _check_inputs(path, before)
+    with pytest.raises(UserError, match=r"^resume 'name': the tokens of m changed"):
+        _check_inputs(path, {"m": {"model.fingerprint": "a", "tokens.fingerprint": "c"}})
+
+
+def test_a_sweep_runs_once_at_a_time(tmp_path: Path) -> None:
+    with _locked(tmp_path), pytest.raises(UserError, match="is running already"), _locked(tmp_path):
+        pass
+
+
+def test_an_address_without_a_cluster_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    assert main("", "smollm_grid", PRESETS, ["--plan"]) == 2
+    assert capsys.readouterr().err.startswith("error: RAY_ADDRESS '127.0.0.1:9': no Ray cluster")
+
+
 BAD = {
     "hookpoint": "--hookpoint layers.99",
     "k 999": "--k 999",
@@ -204,6 +231,9 @@ BAD = {
     "variant": "--variant gated",
     "model": "--model /nowhere",
     "warmup_steps": "--warmup-steps 9999",
+    "train_tokens 49152: dataset": "--dataset {file}",
+    "cache_dir": "--cache-dir {file}",
+    "store_gb": "--store-gb 0.0001",
 }
 
 
