@@ -18,7 +18,7 @@ from orchestrator.config import SweepConfig
 from orchestrator.errors import UserError
 from orchestrator.hardware import Hardware, detect
 from orchestrator.language_model import fingerprint
-from orchestrator.sweep import INPUTS_FILE, SWEEP_FILE, UNFINISHED, Outcome, Prepared, claim, prepare, run
+from orchestrator.sweep import SWEEP_FILE, TRACKING_DIRECTORY, UNFINISHED, Outcome, Prepared, claim, prepare, run
 
 Preset = Literal["auto", "laptop", "paper"]
 
@@ -103,7 +103,7 @@ def _run(prepared: Prepared, directory: Path, experiment: str) -> Outcome:
     try:
         return run(prepared, directory, experiment)
     except UserError:
-        if not (directory / INPUTS_FILE).exists():
+        if not (directory / TRACKING_DIRECTORY).exists():
             shutil.rmtree(directory)
         raise
 

@@ -34,6 +34,7 @@ from orchestrator.trial import TrialJob, result_of, run_trial
 SWEEP_FILE = "sweep.json"
 INPUTS_FILE = "inputs.json"
 """What model and tokens the sweep began with."""
+TRACKING_DIRECTORY = "tracking"
 MIN_SHARDS_KEPT = 3
 """The object store must hold the shard being read and those prefetched."""
 
@@ -125,7 +126,7 @@ def _run(
     jobs = [_job(prepared, cell, directory) for cell in grid]
     finished = [job for job in jobs if result_of(job.directory) is not None]
     tags = environment_tags()
-    tracker = Tracker(cfg.tracking_uri, experiment, str(cfg.name), cfg.storage, directory / "tracking")
+    tracker = Tracker(cfg.tracking_uri, experiment, str(cfg.name), cfg.storage, directory / TRACKING_DIRECTORY)
     identities = {f"{what}.{model}": text for model, i in inputs.items() for what, text in i.identity.items()}
     tracker.start_sweep(_shared_params(cfg), tags | identities, cfg.to_json())
     for job in finished:

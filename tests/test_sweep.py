@@ -73,10 +73,14 @@ def descendants(root: int) -> Iterator[tuple[int, str]]:
             yield pid, lines[pid]
 
 
-def started(directory: Path, *, finished: bool) -> list[Path]:
-    """Trials that have a checkpoint, and have or have not a result."""
+def finished(directory: Path) -> list[Path]:
+    return [path.parent for path in directory.glob("trials/*/result.json")]
+
+
+def half_done(directory: Path) -> list[Path]:
+    """Trials that have a checkpoint and no result."""
     trials = [path.parent for path in directory.glob("trials/*/step-*")]
-    return [trial for trial in trials if (trial / "result.json").exists() == finished]
+    return [trial for trial in trials if not (trial / "result.json").exists()]
 
 
 def runs_of(storage: Path, sweep: str) -> list[object]:
@@ -136,7 +140,7 @@ def test_the_checkpoint_of_a_trial_loads(undisturbed: str, storage: Path) -> Non
 
 def test_a_killed_trial_ends_as_if_undisturbed(undisturbed: str, tiny_model: Path, storage: Path) -> None:
     process = subprocess.Popen(command(tiny_model, storage, "killed"), stderr=subprocess.PIPE)
-    until(lambda: bool(started(storage / "killed", finished=False)), process)
+    until(lambda: bool(half_done(storage / "killed")), process)
     victims = [pid for pid, line in descendants(process.pid) if line.startswith("ray::ImplicitFunc")]
     assert victims
     os.kill(victims[0], signal.SIGKILL)
@@ -150,10 +154,10 @@ def test_a_killed_trial_ends_as_if_undisturbed(undisturbed: str, tiny_model: Pat
 def test_a_killed_driver_continues_as_if_undisturbed(undisturbed: str, tiny_model: Path, storage: Path) -> None:
     process = subprocess.Popen(command(tiny_model, storage, "resumed"), stderr=subprocess.DEVNULL)
     directory = storage / "resumed"
-    until(lambda: bool(started(directory, finished=True) and started(directory, finished=False)), process)
+    until(lambda: bool(finished(directory) and half_done(directory)), process)
     process.kill()
     process.wait()
-    done = {trial.name: (trial / "result.json").stat().st_mtime_ns for trial in started(directory, finished=True)}
+    done = {trial.name: (trial / "result.json").stat().st_mtime_ns for trial in finished(directory)}
     finish(sys.executable, str(SCRIPT), "--storage", str(storage), "--resume", "resumed")
     assert results(storage, "resumed") == results(storage, "undisturbed")
     for name, written in done.items():
