@@ -133,7 +133,7 @@ def _connect() -> bool:
 def _start_ray(hardware: Hardware) -> None:
     ray.init(
         address="local", num_cpus=hardware.cpus, num_gpus=hardware.gpus, include_dashboard=False,
-        log_to_driver=False, logging_level=logging.WARNING, _node_ip_address="127.0.0.1",
+        log_to_driver=False, logging_level=logging.WARNING,
     )  # fmt: skip
 
 
