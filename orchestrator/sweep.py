@@ -294,4 +294,5 @@ def _tune(prepared: Prepared, jobs: list[TrialJob], directory: Path, callbacks: 
 
 def _shared_params(cfg: SweepConfig) -> dict[str, Any]:
     """What all trials have in common, as params of the parent run; the axes are listed too."""
-    return {field.name: getattr(cfg, field.name) for field in dataclasses.fields(cfg) if field.name != "tracking_uri"}
+    shared = {field.name: getattr(cfg, field.name) for field in dataclasses.fields(cfg) if field.name != "tracking_uri"}
+    return shared | {"dead_window_tokens": cfg.dead_window}
