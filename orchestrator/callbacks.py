@@ -31,9 +31,13 @@ def job_of(trial: Any) -> TrialJob:
 def log_result(tracker: Tracker, name: str, directory: Path, result: Mapping[str, Any]) -> None:
     """Final metrics, checkpoint and status of a trial that has ended; safe to repeat."""
     if "failure" not in result:
-        tracker.log_metrics(name, {key: result[key] for key in METRICS if key in result}, result["step"])
+        tracker.log_metrics(name, _metrics(result), result["step"])
         tracker.log_artifacts(name, directory / "coder", "checkpoint")
     tracker.end_trial(name, failure=result.get("failure"))
+
+
+def _metrics(result: Mapping[str, Any]) -> dict[str, float]:
+    return {key: result[key] for key in METRICS if key in result}
 
 
 class _DriverCallback(tune.Callback):  # type: ignore[misc]
@@ -62,8 +66,7 @@ class Tracking(_DriverCallback):
     ) -> None:
         """Log a step; the final result waits for `on_trial_complete`."""
         if "train/fvu" in result:
-            metrics = {key: result[key] for key in METRICS if key in result}
-            self.tracker.log_metrics(job_of(trial).cell.name, metrics, result["step"])
+            self.tracker.log_metrics(job_of(trial).cell.name, _metrics(result), result["step"])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Log how the trial ended."""

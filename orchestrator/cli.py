@@ -6,7 +6,8 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
@@ -18,7 +19,7 @@ from orchestrator.config import SweepConfig
 from orchestrator.errors import UserError
 from orchestrator.hardware import Hardware, detect
 from orchestrator.language_model import fingerprint
-from orchestrator.sweep import SWEEP_FILE, TRACKING_DIRECTORY, UNFINISHED, Outcome, Prepared, claim, prepare, run
+from orchestrator.sweep import SWEEP_FILE, TRACKING_DIRECTORY, UNFINISHED, Outcome, claim, prepare, run
 
 Preset = Literal["auto", "laptop", "paper"]
 
@@ -92,16 +93,18 @@ def _main(description: str, experiment: str, presets: Mapping[str, SweepConfig],
         directory = cfg.storage / command.resume if command.resume else claim(cfg)
         if not connected:
             _start_ray(hardware)
-        outcome = _run(prepared, directory, experiment)
+        with nullcontext() if command.resume else _given_back(directory):
+            outcome = run(prepared, directory, experiment)
     finally:
         ray.shutdown()
     return _say(outcome, cfg, directory)
 
 
-def _run(prepared: Prepared, directory: Path, experiment: str) -> Outcome:
-    """Run, and give the sweep's name back where a mistake shows before any trial was set up."""
+@contextmanager
+def _given_back(directory: Path) -> Iterator[None]:
+    """Give the name this process claimed back where a mistake shows before any trial was set up."""
     try:
-        return run(prepared, directory, experiment)
+        yield
     except UserError:
         if not (directory / TRACKING_DIRECTORY).exists():
             shutil.rmtree(directory)
@@ -181,9 +184,7 @@ def _say(outcome: Outcome, cfg: SweepConfig, directory: Path) -> int:
     if outcome.comparison_url:
         lines.append(f"compare in MLflow (start it with `make ui`): {outcome.comparison_url}")
     if outcome.unsent:
-        lines.append(
-            f"{outcome.unsent} entries wait for MLflow; --storage {cfg.storage} --resume {cfg.name} sends them"
-        )
+        lines.append(f"{outcome.unsent} entries wait for MLflow; {again} sends them")
     lines += [f"failed: {name}: {reason.splitlines()[-1]}" for name, reason in outcome.failed.items()]
     if UNFINISHED in outcome.failed.values():
         lines.append(f"what was done is kept; continue with {again}")

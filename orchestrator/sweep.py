@@ -133,8 +133,7 @@ def _run(
         tracker.start_trial(job.cell.name, job.cell.params, tags)
         log_result(tracker, job.cell.name, job.directory, result_of(job.directory) or {})
     tracking = Tracking(tracker, tags)
-    status = "KILLED"
-    with _ended(tracker, lambda: status):
+    with _killed_if_raised(tracker):
         progress = Progress(prepared.plan, brokers, [job.cell for job in finished])
         _tune(prepared, [job for job in jobs if job not in finished], directory, [tracking, progress])
         results = {
@@ -143,24 +142,23 @@ def _run(
         }
         session, counters = _add_counters(directory / "counters.json", broker_counters(brokers))
         tracker.log_metrics(None, counters, step=session)
-        figure = _write_report(directory, grid, results, counters)
+        table, figure = _write_report(directory, grid, results, counters)
         for path, place in ((figure.parent, "figures"), (directory / "comparison.md", None)):
             tracker.log_artifacts(None, path, place)
         failed = {name: result["failure"] for name, result in results.items() if "failure" in result}
         status = "KILLED" if UNFINISHED in failed.values() else "FAILED" if failed else "FINISHED"
     unsent = tracker.finish(status)
-    table = (directory / "comparison.md").read_text()
     return Outcome(table, figure, failed, counters, tracker.comparison_url(), unsent)
 
 
 def _write_report(
     directory: Path, grid: list[Cell], results: dict[str, dict[str, Any]], counters: dict[str, int]
-) -> Path:
-    """Table, numbers and figure of the sweep; returns the figure's path."""
-    (directory / "comparison.md").write_text(comparison_table(grid, results))
+) -> tuple[str, Path]:
+    """Write table, numbers and figure of the sweep; returns the table and the figure's path."""
+    (directory / "comparison.md").write_text(table := comparison_table(grid, results))
     (directory / "results.json").write_text(json.dumps({"results": results, "counters": counters}, indent=2))
     fvu_against_k(grid, results, figure := directory / "figures" / "fvu_against_k.png")
-    return figure
+    return table, figure
 
 
 def _add_counters(path: Path, counters: dict[str, int]) -> tuple[int, dict[str, int]]:
@@ -171,12 +169,12 @@ def _add_counters(path: Path, counters: dict[str, int]) -> tuple[int, dict[str, 
 
 
 @contextmanager
-def _ended(tracker: Tracker, status: Any) -> Iterator[None]:
-    """Close the parent run also where the block raises."""
+def _killed_if_raised(tracker: Tracker) -> Iterator[None]:
+    """Close the parent run where the block raises."""
     try:
         yield
     except BaseException:
-        tracker.finish(status(), timeout_s=10)
+        tracker.finish("KILLED", timeout_s=10)
         raise
 
 

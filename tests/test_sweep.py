@@ -261,6 +261,18 @@ def test_resume_refuses_another_grid(undisturbed: str, storage: Path, capsys: py
     assert "error: k (8,): cannot change on --resume" in capsys.readouterr().err
 
 
+def test_a_mistake_on_resume_removes_nothing(
+    undisturbed: str, storage: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    young = tmp_path / "young"  # claimed by another process that has not come to its trials yet
+    young.mkdir()
+    shutil.copy(storage / "undisturbed" / "sweep.json", young)
+    with _locked(young):
+        assert main("", "smollm_grid", PRESETS, ["--storage", str(tmp_path), "--resume", "young"]) == 2
+    assert "is running already" in capsys.readouterr().err
+    assert (young / "sweep.json").is_file()
+
+
 def test_plan_runs_nothing(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = [*command(tiny_model, tmp_path / "none", "planned", "--plan")[2:]]
     assert main("", "smollm_grid", PRESETS, flags) == 0
