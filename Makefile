@@ -8,11 +8,12 @@ PORT ?= 5000
 
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH := .venv-bench
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile
 
 .DEFAULT_GOAL := help
-.PHONY: help install sweep ui test lint format clean
+.PHONY: help install sweep bench ui test lint format clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -36,6 +37,17 @@ $(STAMP): requirements.lock pyproject.toml
 sweep: $(STAMP) ## Run sweeps/smollm_grid.py; options go in ARGS="--preset laptop"
 	$(BIN)/python sweeps/smollm_grid.py $(ARGS)
 
+# The libraries to compare with ask for more than their measured code uses, hence a virtual environment of their own.
+$(BENCH)/.installed: requirements.lock benchmarks/requirements.lock
+	@echo "Installing into $(BENCH), the other libraries included. A few minutes."
+	@$(PYTHON) -m venv $(BENCH)
+	@$(BENCH)/bin/python -m pip --disable-pip-version-check install -qq --constraint requirements.lock torch
+	@$(BENCH)/bin/python -m pip --disable-pip-version-check install -qq --no-deps -r requirements.lock -r benchmarks/requirements.lock
+	@touch $@
+
+bench: $(BENCH)/.installed ## Measure training steps against other libraries; options go in ARGS="--preset quick"
+	$(BENCH)/bin/python -m benchmarks.run $(ARGS)
+
 ui: $(STAMP) ## Show the runs under STORAGE in MLflow, on this machine's PORT only
 	@test -f "$(STORAGE)/mlflow.db" || { echo "error: no runs under $(STORAGE)/ yet; make sweep records some" >&2; exit 1; }
 	$(BIN)/mlflow ui --backend-store-uri "sqlite:///$(STORAGE)/mlflow.db" --host 127.0.0.1 --port $(PORT)
@@ -57,5 +69,5 @@ format: $(STAMP) ## Rewrite the code in the project's style
 	$(BIN)/ruff format .
 
 clean: ## Remove .venv and caches; runs/ stays
-	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,11 +1,19 @@
 """Sparse-coding operations: tensors in, tensors out, each differentiable and each with an obvious reference.
 
-Depends on torch alone, so that it runs wherever a GPU does. Shape letters used throughout the package:
-B tokens, D input width, M latents, K active latents per token, T tokens of one cache-sized chunk.
+Depends on torch alone, and on Triton where there is a GPU. Shape letters used throughout the package:
+B tokens, D input width, M latents, K active latents per token, T tokens of one chunk.
 """
 
+from kernels.gradient_pursuit import gradient_pursuit_step
 from kernels.matching_pursuit import decoder_gram, matching_pursuit
-from kernels.sparse_decode import sparse_decode
+from kernels.sparse_decode import sparse_decode, sparse_scores
 from kernels.topk import topk_encode
 
-__all__ = ["decoder_gram", "matching_pursuit", "sparse_decode", "topk_encode"]
+__all__ = [
+    "decoder_gram",
+    "gradient_pursuit_step",
+    "matching_pursuit",
+    "sparse_decode",
+    "sparse_scores",
+    "topk_encode",
+]

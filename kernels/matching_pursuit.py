@@ -11,130 +11,215 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.library import custom_op
 
-from kernels.checks import check_alike, check_k, check_matrix, check_vector
-from kernels.mp_forms import Form, choose_form, select_by_recompute, select_by_update
-from kernels.rows import CHUNK_TOKENS, chunks, weighted_rows
+from kernels.backend import backend_of, deterministic
+from kernels.checks import (
+    as_weights,
+    check_alike,
+    check_floats,
+    check_k,
+    check_matrix,
+    check_operands,
+    check_vector,
+)
+from kernels.forms import FORMS, Form, best_form
+from kernels.rules import Rules
+
+# Registered operators: torch.compile takes each as one opaque step, and autocast is kept out of them.
 
 
-def decoder_gram(W_dec: Tensor, W_enc: Tensor) -> Tensor:
-    """`H = W_dec W_encᵀ`, [M, M]: what choosing latent j subtracts from every score, per unit of activation."""
-    return W_dec.detach() @ W_enc.detach().T
+@custom_op("pursuit::decoder_gram", mutates_args=())
+def _decoder_gram(W_dec: Tensor, W_enc: Tensor, operands: torch.dtype | None) -> Tensor:
+    with torch.autocast(W_dec.device.type, enabled=False):
+        return backend_of(W_dec).gram(W_dec, W_enc, operands)
 
 
-def _backward_sweep(
-    residual_TD: Tensor,
-    g_TD: Tensor,
-    grad_acts_TK: Tensor,
-    saved: tuple[Tensor, Tensor, Tensor, Tensor],
-    grads: tuple[Tensor, Tensor, Tensor],
+@_decoder_gram.register_fake
+def _(W_dec: Tensor, W_enc: Tensor, operands: torch.dtype | None) -> Tensor:
+    return W_dec.new_empty(W_dec.shape[0], W_enc.shape[0], dtype=backend_of(W_dec).gram_dtype(W_dec, operands))
+
+
+@custom_op("pursuit::matching_pursuit", mutates_args=())
+def _matching_pursuit(
+    r0: Tensor,
+    W_enc: Tensor,
+    b_enc: Tensor | None,
+    W_dec: Tensor,
+    gram: Tensor | None,
+    k: int,
+    repeats: bool,
+    sliced: bool,
+    residual_threshold: float,
+    form: str,
+    operands: torch.dtype | None,
     detach_residual: bool,
-) -> None:
-    """Sweep one chunk backwards, in place: `g_TD` ends as ∂L/∂r_0, and the three weight gradients accumulate."""
-    acts_TK, indices_TK, W_enc_MD, W_dec_MD = saved
-    grad_W_enc, grad_b_enc, grad_W_dec = grads
-    for i in reversed(range(acts_TK.shape[1])):
-        j_T, a_T1 = indices_TK[:, i], acts_TK[:, i, None]
-        w_TD = W_dec_MD.index_select(0, j_T)
-        residual_TD.addcmul_(w_TD, a_T1)
-        grad_a_T = grad_acts_TK[:, i] - (w_TD * g_TD).sum(dim=1)
-        grad_u_T = torch.where(a_T1[:, 0] > 0, grad_a_T, 0.0)
-        grad_W_dec.index_add_(0, j_T, g_TD * a_T1, alpha=-1)
-        grad_W_enc.index_add_(0, j_T, residual_TD * grad_u_T[:, None])
-        grad_b_enc.index_add_(0, j_T, grad_u_T)
-        if not detach_residual:
-            g_TD.addcmul_(W_enc_MD.index_select(0, j_T), grad_u_T[:, None])
+    tied: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    rules = Rules(k=k, repeats=repeats, sliced=sliced, residual_threshold=residual_threshold)
+    backend = backend_of(r0)
+    with torch.autocast(r0.device.type, enabled=False):
+        if form == "auto" and gram is None:
+            form, _ = best_form(
+                backend.rates(r0), r0.shape[0], W_enc.shape[0], r0.shape[1], rules, per_step=W_dec.ndim == 3
+            )
+        elif form == "auto":
+            form = "update"
+        if form == "update" and gram is None:
+            gram = backend.gram(W_dec, W_enc, operands)
+        return backend.pursue(form, r0, W_enc, b_enc, W_dec, gram, rules, operands)
 
 
-class _MatchingPursuit(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        r0_BD: Tensor,
-        W_enc_MD: Tensor,
-        b_enc_M: Tensor,
-        W_dec_MD: Tensor,
-        gram_MM: Tensor | None,
-        k: int,
-        detach_residual: bool,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        if gram_MM is not None:
-            acts_BK, indices_BK = select_by_update(r0_BD, W_enc_MD, b_enc_M, gram_MM, k)
-        else:
-            acts_BK, indices_BK = select_by_recompute(r0_BD, W_enc_MD, b_enc_M, W_dec_MD, k)
-        residual_BD = r0_BD - weighted_rows(acts_BK, indices_BK, W_dec_MD)
-        ctx.save_for_backward(acts_BK, indices_BK, residual_BD, W_enc_MD, W_dec_MD)
-        ctx.detach_residual = detach_residual
-        ctx.mark_non_differentiable(indices_BK)
-        return acts_BK, indices_BK, residual_BD
+@_matching_pursuit.register_fake
+def _(r0: Tensor, W_enc: Tensor, b_enc: Any, W_dec: Tensor, gram: Any, k: int, *_: Any) -> tuple[Tensor, ...]:
+    acts = r0.new_empty(r0.shape[0], k)
+    return acts, torch.empty_like(acts, dtype=torch.int64), torch.empty_like(r0)
 
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        acts_BK, indices_BK, residual_BD, W_enc_MD, W_dec_MD = ctx.saved_tensors
-        grad_acts_BK, _, grad_residual_BD = grads
-        weight_grads = (
-            torch.zeros_like(W_enc_MD),
-            W_enc_MD.new_zeros(W_enc_MD.shape[0]),
-            torch.zeros_like(W_dec_MD),
-        )
-        grad_r0_BD = grad_residual_BD.clone()
-        for rows in chunks(acts_BK.shape[0], CHUNK_TOKENS):
-            saved = (acts_BK[rows], indices_BK[rows], W_enc_MD, W_dec_MD)
-            _backward_sweep(
-                residual_BD[rows].clone(), grad_r0_BD[rows], grad_acts_BK[rows], saved, weight_grads,
-                ctx.detach_residual,
-            )  # fmt: skip
-        grad_W_enc, grad_b_enc, grad_W_dec = weight_grads
-        return grad_r0_BD, grad_W_enc, grad_b_enc, grad_W_dec, None, None, None
+
+@custom_op("pursuit::matching_pursuit_backward", mutates_args=())
+def _backward(
+    acts: Tensor,
+    indices: Tensor,
+    residual: Tensor,
+    W_enc: Tensor,
+    W_dec: Tensor,
+    grad_acts: Tensor,
+    grad_residual: Tensor,
+    detach_residual: bool,
+    tied: bool,
+) -> list[Tensor]:
+    with torch.autocast(acts.device.type, enabled=False):
+        grad_r0, grad_W_enc, grad_b_enc, grad_W_dec = backend_of(acts).pursuit_backward(
+            acts, indices, residual, W_enc, W_dec, grad_acts.contiguous(), grad_residual.contiguous(),
+            detach_residual=detach_residual, deterministic=deterministic(), tied=tied,
+        )  # fmt: skip
+    return [grad_r0, grad_b_enc, grad_W_dec] + ([] if grad_W_enc is None else [grad_W_enc])
+
+
+@_backward.register_fake
+def _(acts: Tensor, indices: Tensor, residual: Tensor, W_enc: Tensor, W_dec: Tensor, *rest: Any) -> list[Tensor]:
+    grads = [torch.empty_like(residual), W_enc.new_empty(W_enc.shape[0]), torch.empty_like(W_dec)]
+    return grads if rest[-1] else [*grads, torch.empty_like(W_enc)]
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    _, W_enc, b_enc, W_dec, *_, detach_residual, tied = inputs
+    ctx.save_for_backward(*output, W_enc, W_dec)
+    ctx.options, ctx.has_bias = (detach_residual, tied), b_enc is not None
+
+
+def _differentiate(ctx: Any, grad_acts: Tensor, _: Tensor, grad_residual: Tensor) -> tuple[Tensor | None, ...]:
+    grad_r0, grad_b_enc, grad_W_dec, *grad_W_enc = _backward(*ctx.saved_tensors, grad_acts, grad_residual, *ctx.options)
+    grad_b = grad_b_enc if ctx.has_bias else None
+    return grad_r0, grad_W_enc[0] if grad_W_enc else None, grad_b, grad_W_dec, *[None] * 9
+
+
+_matching_pursuit.register_autograd(_differentiate, setup_context=_setup)
+
+
+def decoder_gram(W_dec: Tensor, W_enc: Tensor, *, operands: torch.dtype | None = None) -> Tensor:
+    """`H = W_dec W_encᵀ`, [M, M]: what choosing latent j subtracts from every score, per unit of activation.
+
+    In the dtype that `matching_pursuit` reads it in on this device: `operands`, or the device's default for it. Not
+    differentiable. Raises ValueError for matrices that do not fit.
+    """
+    check_matrix("W_dec", W_dec)
+    check_matrix("W_enc", W_enc, columns=W_dec.shape[1])
+    check_alike(W_dec=W_dec, W_enc=W_enc)
+    check_operands(operands)
+    out: Tensor = _decoder_gram(W_dec.detach().contiguous(), W_enc.detach().contiguous(), operands)
+    return out
 
 
 def matching_pursuit(
     r0: Tensor,
     W_enc: Tensor,
-    b_enc: Tensor,
+    b_enc: Tensor | None,
     W_dec: Tensor,
     k: int,
     *,
     detach_residual: bool = False,
+    repeats: bool = False,
+    sliced: bool = False,
+    residual_threshold: float = 0.0,
     form: Form = "auto",
     gram: Tensor | None = None,
+    operands: torch.dtype | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Choose k latents one after another, subtracting each one's decoder row before the next is chosen.
 
     Args:
         r0: `x − b_dec`, [B, D], float32 or float64.
         W_enc: encoder, rows are latents, [M, D].
-        b_enc: encoder bias, [M].
-        W_dec: decoder, rows are latents, [M, D].
-        k: steps, 1 to M; no latent is chosen twice. A token whose best score is 0 has stopped: its remaining
-            activations are 0.
+        b_enc: encoder bias, [M], or None.
+        W_dec: decoder, rows are latents, [M, D] (the same tensor as `W_enc` where they are tied); or [k, M, D], a
+            decoder for each step.
+        k: steps, 1 to M. A token whose best score is 0 has stopped: its remaining activations are 0.
         detach_residual: stop the gradient at each step's residual.
-        form: how scores are obtained ("update" or "recompute"); "auto" takes the cheaper by a cost model.
+        repeats: let a latent be chosen more than once; otherwise never.
+        sliced: cut the latents into k slices; step i chooses in slice i, latents `i·M // k` to `(i + 1)·M // k`.
+        residual_threshold: a token whose residual is no longer than this has stopped; 0 for no threshold.
+        form: how scores are obtained ("update", "recompute" or, on CPU, "screen"; see `kernels.forms`); "auto" takes
+            the cheapest by a cost model and logs it.
         gram: `decoder_gram(W_dec, W_enc)` where the caller has it already (several micro-batches of one step).
+        operands: dtype of matrix products that find candidates, which float32 products then decide between (bfloat16,
+            float16, float32); None for the device's default.
 
     Returns:
         acts [B, k], indices [B, k] int64, residual r_k [B, D]; differentiable in `r0`, `W_enc`, `b_enc` and `W_dec`
         through `acts` and `residual`.
 
     Raises:
-        ValueError: shapes, dtypes, devices or options that do not fit, naming the argument.
+        ValueError: shapes, dtypes, devices or options that do not fit, naming the argument; NaN or infinity in an
+            argument while `torch.autograd.set_detect_anomaly` is on.
     """
-    check_matrix("r0", r0)
-    check_matrix("W_enc", W_enc, columns=r0.shape[1])
-    check_matrix("W_dec", W_dec, columns=r0.shape[1])
-    num_latents = W_enc.shape[0]
-    if W_dec.shape[0] != num_latents:
-        raise ValueError(f"W_dec has {W_dec.shape[0]} rows; expected {num_latents} as W_enc")
-    check_vector("b_enc", b_enc, num_latents)
-    check_alike(r0=r0, W_enc=W_enc, b_enc=b_enc, W_dec=W_dec)
-    check_k(k, num_latents)
-    if form not in ("auto", "update", "recompute"):
-        raise ValueError(f"form is {form!r}; expected 'auto', 'update' or 'recompute'")
-    if gram is not None and gram.shape != (num_latents, num_latents):
-        raise ValueError(f"gram has shape {list(gram.shape)}; expected [{num_latents}, {num_latents}]")
-    if gram is None:
-        if form == "auto":
-            form = choose_form(r0.shape[0], k, num_latents, r0.shape[1], r0.element_size())
-        gram = decoder_gram(W_dec, W_enc) if form == "update" else None
-    acts, indices, residual = _MatchingPursuit.apply(r0, W_enc, b_enc, W_dec, gram, k, detach_residual)  # type: ignore[no-untyped-call]
+    r0 = as_weights(r0, W_enc)
+    _check(r0, W_enc, b_enc, W_dec, k)
+    check_operands(operands)
+    _check_options(r0, W_dec, form, sliced, residual_threshold)
+    if gram is not None and (sliced or W_dec.ndim == 3):
+        raise ValueError("gram is given; expected None for slices or for a decoder for each step")
+    if gram is not None:
+        _check_gram(gram, r0, W_enc.shape[0], operands)
+    tied = W_dec is W_enc
+    bias = None if b_enc is None else b_enc.contiguous()
+    acts, indices, residual = _matching_pursuit(
+        r0.contiguous(), W_enc.contiguous(), bias, W_dec.contiguous(), gram, k, repeats, sliced,
+        float(residual_threshold), form, operands, detach_residual, tied,
+    )  # fmt: skip
     return acts, indices, residual
+
+
+def _check(r0: Tensor, W_enc: Tensor, b_enc: Tensor | None, W_dec: Tensor, k: int) -> None:
+    check_matrix("r0", r0)
+    num_latents, width = W_enc.shape[0], r0.shape[1]
+    check_matrix("W_enc", W_enc, columns=width)
+    expected = [num_latents, width] if W_dec.ndim != 3 else [k, num_latents, width]
+    if list(W_dec.shape) != expected:
+        raise ValueError(f"W_dec has shape {list(W_dec.shape)}; expected {expected}")
+    check_floats("W_dec", W_dec)
+    check_alike(r0=r0, W_enc=W_enc, W_dec=W_dec)
+    if b_enc is not None:
+        check_vector("b_enc", b_enc, num_latents)
+        check_alike(r0=r0, b_enc=b_enc)
+    check_k(k, num_latents)
+
+
+def _check_options(r0: Tensor, W_dec: Tensor, form: str, sliced: bool, residual_threshold: float) -> None:
+    if form not in FORMS:
+        raise ValueError(f"form is {form!r}; expected one of {', '.join(map(repr, FORMS))}")
+    if form == "update" and (sliced or W_dec.ndim == 3):
+        raise ValueError("form is 'update'; expected another for slices or for a decoder for each step")
+    if form == "screen" and sliced:
+        raise ValueError("form is 'screen'; expected 'auto' or 'recompute' for slices")
+    if not residual_threshold >= 0:
+        raise ValueError(f"residual_threshold is {residual_threshold}; expected 0 or a positive number")
+
+
+def _check_gram(gram: Tensor, r0: Tensor, num_latents: int, operands: torch.dtype | None) -> None:
+    if gram.shape != (num_latents, num_latents) or gram.device != r0.device:
+        raise ValueError(
+            f"gram has shape {list(gram.shape)} on {gram.device}; expected {[num_latents] * 2} on {r0.device}"
+        )
+    if gram.dtype != (wanted := backend_of(r0).gram_dtype(r0, operands)):
+        raise ValueError(f"gram is {gram.dtype}; expected {wanted}, as decoder_gram makes it")

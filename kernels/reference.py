@@ -3,10 +3,12 @@
 import torch
 from torch import Tensor
 
+from kernels.rules import Rules
 
-def topk_encode(x: Tensor, W_enc: Tensor, b_enc: Tensor, k: int) -> tuple[Tensor, Tensor]:
+
+def topk_encode(x: Tensor, W_enc: Tensor, b_enc: Tensor | None, k: int) -> tuple[Tensor, Tensor]:
     """`TopK_k(relu(W_enc x + b_enc))`: acts [B, k], indices [B, k]."""
-    scores = torch.relu(x @ W_enc.T + b_enc)
+    scores = torch.relu(x @ W_enc.T + (0 if b_enc is None else b_enc))
     indices = scores.topk(k, dim=1).indices
     return scores.gather(1, indices), indices
 
@@ -16,19 +18,49 @@ def sparse_decode(acts: Tensor, indices: Tensor, W_dec: Tensor) -> Tensor:
     return (acts[:, :, None] * W_dec[indices]).sum(dim=1)
 
 
+def sparse_scores(x: Tensor, indices: Tensor, W: Tensor) -> Tensor:
+    """`⟨W[j_i], x⟩`, [B, K]."""
+    return (W[indices] * x[:, None, :]).sum(dim=2)
+
+
+def gradient_pursuit_step(x: Tensor, acts: Tensor, indices: Tensor, dictionary: Tensor) -> Tensor:
+    """One gradient-pursuit step of all coefficients of the active set, [B, K]."""
+    residual = x - sparse_decode(acts, indices, dictionary)
+    gradient = sparse_scores(residual, indices, dictionary)
+    change = sparse_decode(gradient, indices, dictionary)
+    norm = change.pow(2).sum(dim=1, keepdim=True)
+    step = (change * residual).sum(dim=1, keepdim=True) / torch.where(norm > 0, norm, 1)
+    return torch.relu(acts + step * gradient)
+
+
 def matching_pursuit(
-    r0: Tensor, W_enc: Tensor, b_enc: Tensor, W_dec: Tensor, k: int, *, detach_residual: bool = False
+    r0: Tensor,
+    W_enc: Tensor,
+    b_enc: Tensor | None,
+    W_dec: Tensor,
+    k: int,
+    *,
+    detach_residual: bool = False,
+    repeats: bool = False,
+    sliced: bool = False,
+    residual_threshold: float = 0.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """k steps of matching pursuit: acts [B, k], indices [B, k], residual [B, D]."""
-    residual, chosen = r0, torch.zeros(r0.shape[0], W_enc.shape[0], dtype=torch.bool, device=r0.device)
+    """k steps of matching pursuit: acts [B, k], indices [B, k], residual [B, D]. `W_dec` is [M, D] or [k, M, D]."""
+    rules = Rules(k=k, repeats=repeats, sliced=sliced, residual_threshold=residual_threshold)
+    residual, forbidden = r0, torch.zeros(r0.shape[0], W_enc.shape[0], dtype=torch.bool, device=r0.device)
     acts, indices = [], []
-    for _ in range(k):
+    for i in range(k):
+        first, last = rules.slice_bounds(i, W_enc.shape[0])
+        outside = torch.ones_like(forbidden[0])
+        outside[first:last] = False
         seen = residual.detach() if detach_residual else residual
-        scores = torch.relu(seen @ W_enc.T + b_enc)
-        best = scores.masked_fill(chosen, -1.0).argmax(dim=1, keepdim=True)
-        act = scores.gather(1, best)
-        residual = residual - act * W_dec[best[:, 0]]
-        chosen = chosen.scatter(1, best, True)
+        scores = torch.relu(seen @ W_enc.T + (0 if b_enc is None else b_enc))
+        best = scores.masked_fill(forbidden | outside, -1.0).argmax(dim=1, keepdim=True)
+        stopped = residual.norm(dim=1, keepdim=True) <= residual_threshold
+        act = scores.gather(1, best).masked_fill(stopped if residual_threshold > 0 else stopped & False, 0.0)
+        residual = residual - act * (W_dec[i] if W_dec.ndim == 3 else W_dec)[best[:, 0]]
+        if not repeats:
+            forbidden = forbidden.scatter(1, best, True)
         acts.append(act)
         indices.append(best)
     return torch.cat(acts, dim=1), torch.cat(indices, dim=1), residual

@@ -11,8 +11,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from kernels import decoder_gram, matching_pursuit, sparse_decode, topk_encode
+from kernels.backend import backend_of
 from kernels.checks import check_matrix
-from kernels.mp_forms import choose_form
+from kernels.forms import best_form
+from kernels.rules import Rules
 from models.config import SparseCoderConfig
 
 
@@ -70,7 +72,7 @@ class SparseCoder(nn.Module):
         if self.cfg.variant != "mp":
             return None
         weight = self.encoder.weight
-        form = choose_form(tokens, self.cfg.k, self.num_latents, self.d_in, weight.element_size())
+        form, _ = best_form(backend_of(weight).rates(weight), tokens, self.num_latents, self.d_in, Rules(k=self.cfg.k))
         return decoder_gram(self.W_dec, weight) if form == "update" else None
 
     def encode(self, x: Tensor, *, gram: Tensor | None = None) -> Encoded:

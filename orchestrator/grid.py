@@ -5,7 +5,11 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from kernels.mp_forms import form_flops
+import torch
+
+from kernels.backend import backend_of
+from kernels.forms import Rates, best_form
+from kernels.rules import Rules
 from models import SparseCoderConfig
 from orchestrator.config import AXES, SweepConfig
 from orchestrator.errors import UserError
@@ -55,14 +59,24 @@ class Cell:
         optimiser = 100 * latents * self.d_in
         if self.variant == "topk":
             return 2.0 * batch_tokens * latents * self.d_in + sparse + optimiser
-        return min(form_flops(batch_tokens, self.k, latents, self.d_in, 4).values()) + sparse + optimiser
+        return self._form(batch_tokens)[1] + sparse + optimiser
+
+    def _form(self, batch_tokens: int) -> tuple[str, float]:
+        """How matching pursuit would run, and its cost in flops of a matrix product."""
+        return best_form(_rates(), batch_tokens, self.expansion_factor * self.d_in, self.d_in, Rules(k=self.k))
 
     def memory_bytes(self, batch_tokens: int) -> int:
         """Predicted peak of one trial: weights, gradients, two Adam moments, the batch, and H where it is used."""
         latents = self.expansion_factor * self.d_in
-        flops = form_flops(batch_tokens, self.k, latents, self.d_in, 4)
-        gram = latents**2 if self.variant == "mp" and min(flops, key=flops.__getitem__) == "update" else 0
-        return 4 * (4 * 2 * latents * self.d_in + 5 * batch_tokens * self.d_in + gram)
+        needs_gram = self.variant == "mp" and self._form(batch_tokens)[0] == "update"
+        gram = latents**2 * _rates().gram_itemsize if needs_gram else 0
+        return 4 * (4 * 2 * latents * self.d_in + 5 * batch_tokens * self.d_in) + gram
+
+
+def _rates() -> Rates:
+    """Of this machine's GPU, or of its CPU if it has none."""
+    like = torch.empty(0, device="cuda" if torch.cuda.is_available() else "cpu")
+    return backend_of(like).rates(like)
 
 
 def cells(cfg: SweepConfig, hookpoints: dict[str, list[Hookpoint]]) -> list[Cell]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from kernels.backend import backend_of
 from orchestrator.config import SweepConfig
 from orchestrator.grid import Cell
 from orchestrator.hardware import Hardware, Shares
@@ -104,11 +105,12 @@ def make_plan(
 
 
 def _core_flops() -> float:
-    """fp32 matrix rate of one core, measured."""
+    """Matrix rate of one core in the dtype that the kernels multiply in, measured."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        a = torch.ones(768, 768)
+        like = torch.empty(0)
+        a = torch.ones(768, 768, dtype=backend_of(like).gram_dtype(like, None))
         a @ a
         start = time.perf_counter()
         for _ in range(4):

@@ -4,14 +4,17 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # read when a kernel is defined, so before anything imports one
+    os.environ["SPARSIFY_DISABLE_TRITON"] = "1"  # it would launch its Triton decoder on CPU tensors
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a random four-layer Llama of width 32 and the tokenizer of the packaged model."""
-    import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from orchestrator.language_model import load_tokenizer

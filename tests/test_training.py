@@ -93,7 +93,7 @@ def test_micro_batches_add_up_in_float32(variant):
 
 
 def test_micro_batches_share_a_gram_that_none_would_build_alone():
-    coder = make_trainer("mp", d_in=40, num_latents=48).coder
+    coder = make_trainer("mp", d_in=40, num_latents=48, dtype=torch.float64).coder
     assert coder.gram(7) is None
     torch.testing.assert_close(coder.gram(50), coder.W_dec.detach() @ coder.encoder.weight.detach().T)
 

@@ -1,9 +1,11 @@
-"""Row-wise building blocks that several operations share."""
+"""Row-wise building blocks on CPU: gathered sums, dot products and scattered outer products."""
 
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+
+from kernels.cpu import native
 
 ARGMAX_BLOCK = 128
 """torch's CPU argmax is scalar but its amax is vectorised: 0.35 + 0.15 µs against 3.9 µs for 4,608 scores (Zen 4)."""
@@ -15,6 +17,11 @@ def chunks(rows: int, size: int) -> Iterator[slice]:
     """Slices that cut `rows` rows into pieces of at most `size`."""
     for start in range(0, rows, size):
         yield slice(start, min(start + size, rows))
+
+
+def extension_serves(tensor: Tensor) -> bool:
+    """The compiled extension serves this tensor: float32 on CPU, and a compiler was found."""
+    return tensor.dtype == torch.float32 and not tensor.is_cuda and native.library() is not None
 
 
 def row_argmax(scores_TM: Tensor) -> Tensor:
@@ -34,10 +41,20 @@ def row_argmax(scores_TM: Tensor) -> Tensor:
     return torch.where(tail_max > block_max[row, block], tail + whole, best)
 
 
-def add_outer_(out_MD: Tensor, indices_BK: Tensor, values_BK: Tensor, rows_BD: Tensor) -> None:
-    """`out[indices[b, i]] += values[b, i] * rows[b]` for every b and i, without a B×K×D buffer."""
-    for rows in chunks(rows_BD.shape[0], CHUNK_TOKENS):
-        for i in range(indices_BK.shape[1]):
+def add_outer_(
+    out_MD: Tensor, indices_BK: Tensor, values_BK: Tensor, rows_BD: Tensor, *, deterministic: bool = True
+) -> None:
+    """`out[indices[b, i]] += values[b, i] * rows[b]` for every b and i, without a B×K×D buffer.
+
+    The order of every sum is fixed, whatever `deterministic` says.
+    """
+    tokens, k = indices_BK.shape
+    if extension_serves(out_MD):
+        at = native.pointer
+        native.call("add_outer", at(out_MD), at(indices_BK), at(values_BK), at(rows_BD), tokens, k, rows_BD.shape[1])
+        return
+    for rows in chunks(tokens, CHUNK_TOKENS):
+        for i in range(k):
             out_MD.index_add_(0, indices_BK[rows, i], values_BK[rows, i, None] * rows_BD[rows])
 
 
@@ -48,9 +65,14 @@ def weighted_rows(values_BK: Tensor, indices_BK: Tensor, weight_MD: Tensor) -> T
 
 def row_products(rows_BD: Tensor, indices_BK: Tensor, weight_MD: Tensor) -> Tensor:
     """`⟨weight[indices[b, i]], rows[b]⟩`, [B, K], without a B×K×D buffer."""
-    out_BK = rows_BD.new_empty(indices_BK.shape)
-    for rows in chunks(rows_BD.shape[0], CHUNK_TOKENS):
-        for i in range(indices_BK.shape[1]):
+    tokens, k = indices_BK.shape
+    out_BK = rows_BD.new_empty(tokens, k)
+    if extension_serves(rows_BD):
+        at = native.pointer
+        native.call("row_products", at(out_BK), at(rows_BD), at(indices_BK), at(weight_MD), tokens, k, rows_BD.shape[1])
+        return out_BK
+    for rows in chunks(tokens, CHUNK_TOKENS):
+        for i in range(k):
             picked_TD = weight_MD.index_select(0, indices_BK[rows, i])
             out_BK[rows, i] = picked_TD.mul_(rows_BD[rows]).sum(dim=1)
     return out_BK

@@ -1,0 +1,139 @@
+"""Awkward problems for matching pursuit, and a check that holds for any precision of the choice."""
+
+from typing import NamedTuple
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+from kernels.rules import Rules
+
+
+class PursuitProblem(NamedTuple):
+    """One call of `matching_pursuit`; `W_dec` is None where the encoder serves as decoder too."""
+
+    r0: Tensor
+    W_enc: Tensor
+    b_enc: Tensor | None
+    W_dec: Tensor | None
+    rules: Rules
+
+    def leaves(self, dtype: torch.dtype, device: str = "cpu") -> "PursuitProblem":
+        """A copy whose tensors are leaves that want gradients."""
+        copies = [None if t is None else t.detach().to(device, dtype).clone().requires_grad_() for t in self[:4]]
+        return PursuitProblem(*copies, self.rules)
+
+    @property
+    def decoder(self) -> Tensor:
+        """The decoder, tied or not."""
+        return self.W_enc if self.W_dec is None else self.W_dec
+
+    def options(self) -> dict[str, object]:
+        """Keyword options for `matching_pursuit` and its reference."""
+        rules = self.rules
+        return {"repeats": rules.repeats, "sliced": rules.sliced, "residual_threshold": rules.residual_threshold}
+
+
+@st.composite
+def pursuit_problems(draw: st.DrawFn, plain: bool = False) -> PursuitProblem:
+    """Sizes around and across tile edges, zero rows, ties, all scores negative; unit-norm decoders. float64."""
+    tokens = draw(st.sampled_from([1, 2, 7, 63, 65, 130]), label="B")
+    width = draw(st.sampled_from([1, 3, 16, 33]), label="d")
+    latents = draw(st.sampled_from([1, 2, 13, 67, 257, 300]), label="M")
+    k = draw(st.integers(1, min(latents, 9)) | st.just(latents if latents <= 13 else 9), label="k")
+    kind = draw(st.sampled_from(["untied", "tied", "sliced", "per step", "sliced per step"]), label="kind")
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31), label="seed"))
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    kind = "untied" if plain else kind
+    x, W_enc = normal(tokens, width), normal(latents, width) / width**0.5
+    if draw(st.booleans(), label="zero row"):
+        x[0] = 0
+    if draw(st.booleans(), label="twins"):
+        W_enc[latents // 2 :] = W_enc[: latents - latents // 2].clone()
+    b_enc = draw(st.sampled_from([0.0, 0.3, -0.3, -100.0, None]), label="bias")
+    b_enc = None if b_enc is None else b_enc + 0.1 * normal(latents)
+    if kind == "tied":
+        W_enc = torch.nn.functional.normalize(W_enc, dim=1)
+    shape = (k, latents, width) if "per step" in kind else (latents, width)
+    W_dec = None if kind == "tied" else torch.nn.functional.normalize(normal(*shape), dim=-1)
+    rules = Rules(
+        k=k,
+        repeats=not plain and draw(st.booleans(), label="repeats"),
+        sliced="sliced" in kind,
+        residual_threshold=0.0 if plain else draw(st.sampled_from([0.0, 0.0, 0.7 * width**0.5]), label="threshold"),
+    )
+    return PursuitProblem(x, W_enc, b_enc, W_dec, rules)
+
+
+def replay(problem: PursuitProblem, indices: Tensor, detach_residual: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    """The pursuit that makes the given choices, differentiable: acts, last residual, and by how much the score of each
+    choice fell short of the best one allowed, relative to the size of scores."""
+    rules, latents = problem.rules, problem.W_enc.shape[0]
+    residual, forbidden = problem.r0, torch.zeros(len(indices), latents, dtype=torch.bool, device=indices.device)
+    unit = problem.r0.norm(dim=1) * problem.W_enc.norm(dim=1).max() + 1e-30
+    acts, short = [], []
+    for i in range(rules.k):
+        first, last = rules.slice_bounds(i, latents)
+        j = indices[:, i, None]
+        seen = residual.detach() if detach_residual else residual
+        scores = torch.relu(seen @ problem.W_enc.T + (0 if problem.b_enc is None else problem.b_enc))
+        allowed = scores.masked_fill(forbidden, 0)[:, first:last].amax(dim=1)
+        act = scores.gather(1, j)
+        stopped = (residual.norm(dim=1) <= rules.residual_threshold) if rules.residual_threshold > 0 else None
+        if stopped is not None:
+            act = act.masked_fill(stopped[:, None], 0)
+            allowed = allowed.masked_fill(stopped, 0)
+        repeated = forbidden.gather(1, j)
+        act = act.masked_fill(repeated, 0)
+        short.append(((allowed - act[:, 0]) / unit).detach())
+        decoder = problem.decoder[i] if problem.decoder.ndim == 3 else problem.decoder
+        residual = residual - act * decoder[j[:, 0]]
+        if not rules.repeats:
+            forbidden = forbidden.scatter(1, j, True)
+        acts.append(act)
+    return torch.cat(acts, dim=1), residual, torch.stack(short, dim=1)
+
+
+def assert_is_a_pursuit(
+    problem: PursuitProblem, acts: Tensor, indices: Tensor, residual: Tensor, tolerance: float
+) -> None:
+    """Every choice is the best allowed one up to rounding, and activations and residual are those of the choices."""
+    exact = PursuitProblem(*(None if t is None else t.detach().double().cpu() for t in problem[:4]), problem.rules)
+    assert indices.min() >= 0
+    assert indices.max() < exact.W_enc.shape[0]
+    expected_acts, expected_residual, short = replay(exact, indices.cpu())
+    scale = float(exact.r0.norm(dim=1).max() * exact.W_enc.norm(dim=1).max()) + 1.0
+    assert short.max() <= tolerance
+    torch.testing.assert_close(acts.detach().double().cpu(), expected_acts, rtol=tolerance, atol=tolerance * scale)
+    torch.testing.assert_close(
+        residual.detach().double().cpu(), expected_residual, rtol=tolerance, atol=tolerance * scale
+    )
+
+
+def assert_same_gradients(
+    problem: PursuitProblem, outputs: tuple[Tensor, Tensor, Tensor], detach_residual: bool, tolerance: float
+) -> None:
+    """Gradients at the leaves of `problem`, which gave `outputs`, are those of the same choices in float64."""
+    acts, indices, residual = outputs
+    twin = problem.leaves(torch.float64)
+    twin_acts, twin_residual, _ = replay(twin, indices.cpu(), detach_residual)
+    if not torch.equal(acts.cpu() > 0, twin_acts > 0):
+        return  # an activation of 0 up to rounding: its gradient is on one side of the kink here, on the other there
+    weights = torch.linspace(-1, 1, acts.numel(), dtype=torch.float64).view(acts.shape)
+    (residual.pow(2).sum() + (acts * weights.to(acts)).sum()).backward()
+    (twin_residual.pow(2).sum() + (twin_acts * weights).sum()).backward()
+    for name, mine, theirs in zip(("r0", "W_enc", "b_enc", "W_dec"), problem[:4], twin[:4], strict=True):
+        if mine is None:
+            continue
+        expected = torch.zeros_like(theirs) if theirs.grad is None else theirs.grad
+        scale = float(expected.abs().max()) + 1.0
+        torch.testing.assert_close(
+            mine.grad.double().cpu(),
+            expected,
+            rtol=tolerance,
+            atol=tolerance * scale,
+            msg=lambda m, n=name: f"{n}: {m}",
+        )
