@@ -69,7 +69,7 @@ def best_form(
     if "update" in worth and num_latents**2 * rates.gram_itemsize > SMALL_GRAM_BYTES:
         worth["update"] *= rates.large_gram_gain
     form = min(worth, key=worth.__getitem__)
-    key = (form, rates, tokens, rules, num_latents, width)
+    key = (form, rules.k, num_latents, width)  # not the tokens, of which there may be any number
     if key not in _announced:
         _announced.add(key)
         listing = ", ".join(f"{name} {cost:.3g}" for name, cost in costs.items())

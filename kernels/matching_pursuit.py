@@ -151,7 +151,7 @@ def matching_pursuit(
     Args:
         r0: `x − b_dec`, [B, D], float32 or float64.
         W_enc: encoder, rows are latents, [M, D].
-        b_enc: encoder bias, [M], or None.
+        b_enc: encoder bias, [M], or None; minus infinity forbids a latent.
         W_dec: decoder, rows are latents, [M, D] (the same tensor as `W_enc` where they are tied); or [k, M, D], a
             decoder for each step.
         k: steps, 1 to M. A token whose best score is 0 has stopped: its remaining activations are 0.
@@ -182,7 +182,7 @@ def matching_pursuit(
     if gram is not None:
         _check_gram(gram, r0, W_enc.shape[0], operands)
     tied = W_dec is W_enc
-    bias = None if b_enc is None else b_enc.contiguous()
+    bias, gram = (None if t is None else t.contiguous() for t in (b_enc, gram))
     acts, indices, residual = _matching_pursuit(
         r0.contiguous(), W_enc.contiguous(), bias, W_dec.contiguous(), gram, k, repeats, sliced,
         float(residual_threshold), form, operands, detach_residual, tied,
@@ -192,8 +192,8 @@ def matching_pursuit(
 
 def _check(r0: Tensor, W_enc: Tensor, b_enc: Tensor | None, W_dec: Tensor, k: int) -> None:
     check_matrix("r0", r0)
-    num_latents, width = W_enc.shape[0], r0.shape[1]
-    check_matrix("W_enc", W_enc, columns=width)
+    check_matrix("W_enc", W_enc, columns=r0.shape[1])
+    num_latents, width = W_enc.shape
     expected = [num_latents, width] if W_dec.ndim != 3 else [k, num_latents, width]
     if list(W_dec.shape) != expected:
         raise ValueError(f"W_dec has shape {list(W_dec.shape)}; expected {expected}")

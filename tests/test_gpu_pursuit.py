@@ -177,7 +177,7 @@ def test_rounding_is_undone_by_the_candidates(select):
 def gradients(case: PursuitProblem, indices: Tensor, detach_residual: bool) -> tuple[list[Tensor], Tensor, Tensor]:
     """Float64 gradients at r0, W_enc, b_enc and W_dec through the given choices, and those that came in."""
     twin = case.leaves(torch.float64, DEVICE)
-    acts, residual, _ = replay(twin, indices, detach_residual)
+    acts, residual, *_ = replay(twin, indices, detach_residual)
     generator = torch.Generator().manual_seed(1)
     grad_acts = torch.randn(acts.shape, generator=generator).to(DEVICE)
     grad_residual = torch.randn(residual.shape, generator=generator).to(DEVICE)

@@ -1,20 +1,24 @@
 """Every operation against its plain float64 reference, values and gradients, over awkward shapes."""
 
-import logging
-import subprocess
-import sys
-from pathlib import Path
+import importlib
 
 import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from pursuits import PursuitProblem, assert_is_a_pursuit, assert_same_gradients, pursuit_problems
+from pursuits import (
+    PursuitProblem,
+    assert_is_a_pursuit,
+    assert_same_gradients,
+    assert_within,
+    leaves,
+    pursuit_problems,
+    replay,
+)
 from torch import Tensor
 
 from kernels import (
     cpu,
-    decoder_gram,
     gradient_pursuit_step,
     matching_pursuit,
     reference,
@@ -63,10 +67,6 @@ def run(problem: PursuitProblem, **options: object) -> tuple[Tensor, Tensor, Ten
     return matching_pursuit(r0, W_enc, b_enc, problem.decoder, rules.k, **problem.options(), **options)
 
 
-def leaves(*tensors: Tensor, dtype: torch.dtype = torch.float64) -> list[Tensor]:
-    return [t.detach().to(dtype).clone().requires_grad_() for t in tensors]
-
-
 @settings(SETTINGS, max_examples=150)
 @given(problem=pursuit_problems(), detach=st.booleans())
 def test_matching_pursuit_chooses_the_best_and_has_its_gradients(way, problem, detach):
@@ -82,17 +82,18 @@ def test_matching_pursuit_chooses_the_best_and_has_its_gradients(way, problem, d
 @given(problem=pursuit_problems(), detach=st.booleans())
 def test_matching_pursuit_in_float64_equals_the_reference(problem, detach):
     assume(problem.rules.k <= 9)  # random decoders overshoot, and rounding grows with every step
-    if problem.W_enc.shape[0] > 1 and torch.equal(problem.W_enc[-1], problem.W_enc[problem.W_enc.shape[0] // 2 - 1]):
-        return  # twins tie, and a product of another shape breaks ties otherwise
     r0, W_enc, b_enc, _, rules = problem
+    # twins tie, and a product of another shape breaks ties otherwise
+    assume(len(W_enc) == 1 or not torch.equal(W_enc[len(W_enc) // 2], W_enc[0]))
     expected = reference.matching_pursuit(
         r0, W_enc, b_enc, problem.decoder, rules.k, detach_residual=detach, **problem.options()
     )
+    scale = replay(problem, expected[1]).scale
     for form in forms_for((torch.float64, True, 0.0), problem):
         acts, indices, residual = run(problem, form=form, detach_residual=detach)
-        torch.testing.assert_close(acts, expected[0], rtol=1e-9, atol=1e-9)
-        torch.testing.assert_close(residual, expected[2], rtol=1e-9, atol=1e-9)
-        active = expected[0] > 1e-12
+        assert_within(acts, expected[0], 1e-9, scale)
+        assert_within(residual, expected[2], 1e-9, scale)
+        active = expected[0] > 1e-12 * (1 + scale)
         assert torch.equal(indices[active], expected[1][active])
 
 
@@ -140,23 +141,29 @@ def test_compiled_topk_finds_what_a_full_sort_finds(k):
     assert (indices == ref_indices).float().mean() > 0.999
 
 
-@SETTINGS
-@given(problem=encoders())
-def test_gradient_pursuit_step_equals_reference(way, problem):
-    dtype = way[0]
-    x, W_enc, b_enc, _, k = problem
-    acts, indices = reference.topk_encode(x, W_enc, b_enc, k)
-    ours, exact = leaves(x, acts, W_enc, dtype=dtype), leaves(x, acts, W_enc)
-    mine = gradient_pursuit_step(ours[0], ours[1], indices, ours[2])
-    theirs = reference.gradient_pursuit_step(exact[0], exact[1], indices, exact[2])
-    if dtype == torch.float32:  # a ratio of squares, so of a wide range where there is hardly an error left
-        assert torch.isfinite(mine).all()
-        return
-    torch.testing.assert_close(mine, theirs, rtol=1e-7, atol=1e-7)
-    mine.sum().backward()
-    theirs.sum().backward()
-    for a, b in zip(ours, exact, strict=True):
-        torch.testing.assert_close(a.grad, b.grad, rtol=1e-6, atol=1e-6 * (float(b.grad.abs().max()) + 1))
+def test_gradient_pursuit_step_equals_reference(way):
+    """On tokens with an error left: the step is a ratio of squares of it."""
+    dtype, _, tolerance = way
+    generator = torch.Generator().manual_seed(0)
+    for tokens, width, latents, k in [(1, 3, 7, 1), (7, 16, 67, 5), (65, 33, 257, 9)]:
+        x, D = (torch.randn(n, width, generator=generator, dtype=torch.float64) for n in (tokens, latents))
+        acts, indices = reference.topk_encode(x, D / width, None, k)
+        ours, exact = leaves(x, acts, D, dtype=dtype), leaves(x, acts, D)
+        mine = gradient_pursuit_step(ours[0], ours[1], indices, ours[2])
+        theirs = reference.gradient_pursuit_step(exact[0], exact[1], indices, exact[2])
+        torch.testing.assert_close(mine.double(), theirs, rtol=100 * tolerance, atol=100 * tolerance)
+        mine.sum().backward()
+        theirs.sum().backward()
+        for a, b in zip(ours, exact, strict=True):
+            atol = 1000 * tolerance * (float(b.grad.abs().max()) + 1)
+            torch.testing.assert_close(a.grad.double(), b.grad, rtol=1000 * tolerance, atol=atol)
+
+
+def test_gradient_pursuit_leaves_what_is_already_best():
+    D = torch.eye(4)
+    acts, indices = torch.tensor([[2.0, 1.0]]), torch.tensor([[0, 3]])
+    moved = gradient_pursuit_step(sparse_decode(acts, indices, D), acts, indices, D)
+    assert torch.equal(moved, acts)
 
 
 def test_gradient_pursuit_never_raises_the_error():
@@ -230,6 +237,64 @@ def test_float32_choices_match_float64():
         assert abs(fvu - expected_fvu) < 1e-5
 
 
+@pytest.mark.parametrize("operands", [None, torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize("blocks", [1, 3, 40])
+@pytest.mark.parametrize("kind", ["untied", "repeats", "per step", "threshold", "no bias", "zero decoder"])
+def test_screening_with_short_lists(monkeypatch, operands, blocks, kind):
+    """Lists that run out after every few steps, from int8 products where the processor has them."""
+    monkeypatch.setattr(importlib.import_module("kernels.cpu.compiled"), "SHORTLIST_BLOCKS", blocks)
+    generator = torch.Generator().manual_seed(blocks)
+    x, W_enc = torch.randn(30, 80, generator=generator), torch.randn(1001, 80, generator=generator)
+    W_enc = torch.nn.functional.normalize(W_enc, dim=1)
+    W_dec = torch.nn.functional.normalize(W_enc + 0.3 * torch.randn(1001, 80, generator=generator) / 9, dim=1)
+    W_dec = {"per step": W_dec.repeat(24, 1, 1), "zero decoder": torch.zeros_like(W_dec)}.get(kind, W_dec)
+    rules = Rules(k=24, repeats=kind == "repeats", residual_threshold=5.0 if kind == "threshold" else 0.0)
+    b_enc = None if kind == "no bias" else 0.05 * torch.randn(1001, generator=generator)
+    problem = PursuitProblem(x, W_enc, b_enc, W_dec, rules)
+    assert_is_a_pursuit(problem, *run(problem, form="screen", operands=operands), 2e-5)
+
+
+def test_a_used_up_shortlist_is_not_the_end():
+    W_enc, b_enc = torch.full((256, 4), 0.5), torch.cat([torch.ones(16), torch.zeros(240)])
+    acts, _, _ = matching_pursuit(torch.ones(1, 4), W_enc, b_enc, torch.zeros(256, 4), 20, form="screen")
+    assert acts.tolist() == [[3.0] * 16 + [2.0] * 4]
+
+
+def test_screening_sees_movements_that_are_small_beside_earlier_ones():
+    """Repeats go to and fro between two latents, each step a fraction of the one before."""
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        x, W = torch.randn(2, 33, generator=generator), torch.randn(13, 33, generator=generator)
+        W = torch.nn.functional.normalize(W, dim=1)
+        problem = PursuitProblem(x, W, 0.1 * torch.randn(13, generator=generator), None, Rules(k=13, repeats=True))
+        assert_is_a_pursuit(problem, *run(problem, form="screen"), 1e-6)
+
+
+@pytest.mark.parametrize("form", ["update", "screen", "recompute"])
+def test_a_bias_that_cancels_large_scores_hides_nothing(form):
+    """Raw scores of 100 are rounded by 0.5 in bfloat16, whatever is left of them with the bias."""
+    x, W_enc, b_enc = torch.zeros(1, 1024), torch.zeros(128, 1024), torch.zeros(128)
+    x[0, :2] = torch.tensor([100.0, 1.0])
+    W_enc[5, :2], b_enc[5] = torch.tensor([1.0, 0.26]), -100.0
+    W_enc[9, :2], b_enc[9] = torch.tensor([1.0, 0.249]), -99.9
+    _, indices, _ = matching_pursuit(x, W_enc, b_enc, W_enc, 1, form=form, operands=torch.bfloat16)
+    assert indices.tolist() == [[9]]
+    assert topk_encode(x, W_enc, b_enc, 1, operands=torch.bfloat16)[1].tolist() == [[9]]
+
+
+@pytest.mark.parametrize("form", ["update", "screen", "recompute"])
+def test_a_bias_of_minus_infinity_forbids_a_latent(form):
+    generator = torch.Generator().manual_seed(0)
+    x, W = torch.randn(9, 70, generator=generator), torch.randn(300, 70, generator=generator)
+    b_enc = torch.zeros(300)
+    b_enc[3:] = -torch.inf
+    acts, indices, residual = matching_pursuit(x, W, b_enc, W / 9, 2, form=form)
+    assert torch.isfinite(residual).all()
+    assert indices[acts > 0].max() < 3
+    acts, indices = topk_encode(x, W, b_enc, 4)
+    assert indices[acts > 0].max() < 3
+
+
 @SETTINGS
 @given(rows=st.integers(1, 5), columns=st.sampled_from([1, 127, 128, 255, 256, 257, 400]), seed=st.integers(0, 999))
 def test_row_argmax(rows, columns, seed):
@@ -249,159 +314,3 @@ def test_cost_model():
     assert best_form(without, 1 << 16, 1 << 17, 576, Rules(k=64))[0] == "recompute"
     assert best_form(with_compiler, 2048, 4608, 576, Rules(k=64, sliced=True)) == ("recompute", 2.0 * 2048 * 4608 * 576)
     assert best_form(with_compiler, 1 << 17, 4608, 576, Rules(k=64), per_step=True)[0] == "screen"
-
-
-def test_the_form_is_logged_once_per_shape(caplog):
-    x, W = torch.randn(3, 5), torch.randn(23, 5)
-    with caplog.at_level(logging.INFO, logger="kernels.forms"):
-        for _ in range(2):
-            matching_pursuit(x, W, None, W, 2)
-    assert len([r for r in caplog.records if "M=23" in r.getMessage()]) == 1
-
-
-BAD_CALLS = {
-    "W_enc": lambda x, W, b: matching_pursuit(x, W[:, :2], b, W, 2),
-    "W_dec": lambda x, W, b: matching_pursuit(x, W, b, W[:3], 2),
-    "b_enc": lambda x, W, b: matching_pursuit(x, W, b[:1], W, 2),
-    "k": lambda x, W, b: matching_pursuit(x, W, b, W, 99),
-    "form": lambda x, W, b: matching_pursuit(x, W, b, W, 2, form="fast"),
-    "form is 'update'": lambda x, W, b: matching_pursuit(x, W, b, W, 2, form="update", sliced=True),
-    "form is 'screen'": lambda x, W, b: matching_pursuit(x.double(), W.double(), None, W.double(), 2, form="screen"),
-    "gram is given": lambda x, W, b: matching_pursuit(x, W, b, W, 2, gram=torch.zeros(10, 10), sliced=True),
-    "operands": lambda x, W, b: matching_pursuit(x, W, b, W, 2, operands=torch.int8),
-    "residual_threshold": lambda x, W, b: matching_pursuit(x, W, b, W, 2, residual_threshold=-1.0),
-    "gram is": lambda x, W, b: matching_pursuit(x, W, b, W, 2, gram=torch.zeros(10, 10, dtype=torch.float64)),
-    "W_dec has shape": lambda x, W, b: matching_pursuit(x, W, b, W.expand(3, 10, 4), 2),
-    "b_enc is": lambda x, W, b: matching_pursuit(x, W, b.double(), W, 2),
-    "gram": lambda x, W, b: matching_pursuit(x, W, b, W, 2, gram=W),
-    "r0": lambda x, W, b: matching_pursuit(x.half(), W, b, W, 2),
-    "x": lambda x, W, b: topk_encode(x[0], W, b, 2),
-    "indices": lambda x, W, b: sparse_decode(x, torch.zeros(2, 1, dtype=torch.int64), W),
-    "acts": lambda x, W, b: sparse_decode(x.double(), torch.zeros(2, 4, dtype=torch.int64), W),
-}
-
-
-@pytest.mark.parametrize("argument", BAD_CALLS)
-def test_bad_arguments_are_named(argument):
-    with pytest.raises(ValueError, match=rf"^{argument}[ ;,]"):
-        BAD_CALLS[argument](torch.randn(2, 4), torch.randn(10, 4), torch.zeros(10))
-
-
-def test_a_given_gram_changes_nothing():
-    x, W, b = torch.randn(9, 4), torch.randn(10, 4), torch.zeros(10)
-    given_gram = matching_pursuit(x, W, b, W, 3, gram=decoder_gram(W, W))
-    own_gram = matching_pursuit(x, W, b, W, 3, form="update")
-    assert all(torch.equal(given, own) for given, own in zip(given_gram, own_gram, strict=True))
-
-
-# --- living with torch ---
-
-
-def losses(x: Tensor, W_enc: Tensor, b_enc: Tensor, W_dec: Tensor) -> Tensor:
-    acts, indices = topk_encode(x, W_enc, b_enc, 3)
-    topk_error = (x - sparse_decode(acts, indices, W_dec)).pow(2).sum()
-    _, _, residual = matching_pursuit(x, W_enc, b_enc, W_dec, 3)
-    moved = gradient_pursuit_step(x, acts, indices, W_dec)
-    return topk_error + residual.pow(2).sum() + moved.sum()
-
-
-@pytest.mark.parametrize("compiler", ["aot_eager", "inductor"])
-def test_torch_compile_sees_whole_operations(compiler):
-    arguments = [torch.randn(*shape) for shape in ((9, 8), (40, 8), (40,), (40, 8))]
-    eager, compiled = leaves(*arguments, dtype=torch.float32), leaves(*arguments, dtype=torch.float32)
-    losses(*eager).backward()
-    torch.compile(losses, fullgraph=True, backend=compiler)(*compiled).backward()
-    for mine, theirs in zip(compiled, eager, strict=True):
-        torch.testing.assert_close(mine.grad, theirs.grad)
-
-
-def test_registered_operators_are_what_torch_expects_of_them():
-    x, W, b = torch.randn(6, 8), torch.randn(40, 8), torch.randn(40)
-    indices = torch.randint(0, 40, (6, 3))
-    pursuit = (x, W, b, W.clone(), None, 3, False, False, 0.0, "auto", None, False, False)
-    tests = ["test_schema", "test_autograd_registration", "test_faketensor"]
-    torch.library.opcheck(torch.ops.pursuit.matching_pursuit, pursuit, test_utils=tests)
-    torch.library.opcheck(torch.ops.pursuit.topk_encode, (x, W, b, 3, None), test_utils=tests)
-    torch.library.opcheck(torch.ops.pursuit.sparse_decode, (torch.randn(6, 3), indices, W), test_utils=tests)
-    torch.library.opcheck(torch.ops.pursuit.sparse_scores, (x, indices, W), test_utils=tests)
-
-
-def test_autocast_changes_nothing():
-    arguments = [torch.randn(*shape) for shape in ((9, 32), (700, 32), (700,), (700, 32))]
-    plain, cast = leaves(*arguments, dtype=torch.float32), leaves(*arguments, dtype=torch.float32)
-    losses(*plain).backward()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        losses(*cast).backward()
-    for mine, theirs in zip(cast, plain, strict=True):
-        torch.testing.assert_close(mine.grad, theirs.grad)
-
-
-def test_inputs_that_autocast_rounded_are_taken():
-    x, W = torch.randn(9, 32), torch.randn(70, 32)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        rounded = x @ torch.eye(32)
-        acts, _, _ = matching_pursuit(rounded, W, None, W, 3)
-    assert rounded.dtype == torch.bfloat16
-    assert acts.dtype == torch.float32
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize("argument", ["r0", "W_enc", "b_enc", "W_dec"])
-def test_anomaly_detection_refuses_what_is_not_finite(argument, value):
-    arguments = {"r0": torch.randn(4, 8), "W_enc": torch.randn(9, 8), "b_enc": torch.zeros(9), "W_dec": torch.eye(9, 8)}
-    arguments[argument].view(-1)[3] = value
-    with torch.autograd.set_detect_anomaly(True), pytest.raises(ValueError, match=f"^{argument} holds NaN or inf"):
-        matching_pursuit(**arguments, k=2)
-
-
-@pytest.mark.parametrize("form", ["update", "screen", "recompute"])
-@pytest.mark.parametrize("where", ["token", "weight"])
-def test_nan_comes_out_where_it_went_in(form, where):
-    x, W = torch.randn(4, 8), torch.nn.functional.normalize(torch.randn(90, 8), dim=1)
-    (x[1] if where == "token" else W[5])[2] = float("nan")
-    acts, indices, _ = matching_pursuit(x, W, None, W, 3, form=form)
-    assert torch.isnan(acts[1]).any()
-    assert torch.isfinite(acts[0]).all() == (where == "token")
-    assert indices.min() >= 0
-    assert indices.max() < 90
-
-
-def test_threads_change_no_bit():
-    generator = torch.Generator().manual_seed(0)
-    tensors = [torch.randn(*shape, generator=generator) for shape in ((200, 50), (700, 50), (700,), (700, 50))]
-    results = []
-    before = torch.get_num_threads()
-    try:
-        for threads in (1, 3):
-            torch.set_num_threads(threads)
-            ours = leaves(*tensors, dtype=torch.float32)
-            acts, indices, residual = matching_pursuit(*ours, 7, operands=torch.float32)
-            (acts.sum() + residual.pow(2).sum()).backward()
-            results.append([acts.detach(), indices, residual.detach(), *(leaf.grad for leaf in ours)])
-    finally:
-        torch.set_num_threads(before)
-    assert all(torch.equal(one, many) for one, many in zip(*results, strict=True))
-
-
-def test_without_a_compiler_the_torch_path_serves(tmp_path: Path):
-    code = """
-import logging, torch
-logging.basicConfig()
-from kernels import matching_pursuit
-W = torch.nn.functional.normalize(torch.randn(30, 8), dim=1)
-print(matching_pursuit(torch.randn(5, 8), W, None, W, 3)[0].shape)
-"""
-    environment = {"PATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=Path(__file__).parent.parent, env=environment,
-        capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
-    assert "torch.Size([5, 3])" in result.stdout
-    assert "no C compiler found" in result.stderr
-
-
-def test_a_cache_directory_that_cannot_be_written_does_not_matter(monkeypatch, tmp_path):
-    blocked = tmp_path / "file"
-    blocked.write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
-    assert native.library.__wrapped__() is not None

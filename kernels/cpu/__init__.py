@@ -8,7 +8,7 @@ from torch import Tensor
 
 from kernels.cpu import compiled as _compiled
 from kernels.cpu import plain as _plain
-from kernels.cpu.operands import operand_dtype, screening_dtype
+from kernels.cpu.operands import check_operands, operand_dtype, screening_dtype
 from kernels.cpu.rows import add_outer_, extension_serves, row_products, weighted_rows
 from kernels.cpu.sweep import pursuit_backward
 from kernels.cpu.topk import topk_select
@@ -53,6 +53,7 @@ def rates(like: Tensor) -> Rates:
 
 def gram_dtype(like: Tensor, operands: torch.dtype | None) -> torch.dtype:
     """dtype of H for tensors like this one."""
+    check_operands(operands)
     return operands or operand_dtype() if extension_serves(like) else like.dtype
 
 
@@ -75,8 +76,7 @@ def pursue(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Activations [B, k], indices [B, k] and last residual [B, D] by the given form. Raises ValueError without it."""
     if extension_serves(r0_BD) and form != "recompute":
-        if operands == torch.float16:
-            raise ValueError("operands is torch.float16; expected torch.bfloat16 or torch.float32 on CPU")
+        check_operands(operands)
         dtype = operands or operand_dtype()
         if form == "screen":
             dtype = operands or screening_dtype(r0_BD.shape[1])

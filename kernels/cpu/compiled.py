@@ -22,6 +22,8 @@ SHORTLIST_BLOCKS = 256
 """Blocks of 16 latents that the screening form's shortlist is drawn from."""
 SCORES_AT_ONCE = 1 << 22
 """Scores of all latents held at a time: few enough for a core's share of the cache, enough for full-speed products."""
+NEVER = -1e30
+"""What an infinitely negative bias is taken for: a latent that is never chosen. As csrc/common.h has it."""
 SPREAD_SAMPLE = 1024
 """Latents from which the encoder's second moment is taken."""
 ROUNDING = {torch.bfloat16: 5e-3, torch.float32: 1e-5, torch.int8: 0.0}
@@ -64,8 +66,18 @@ def spread_of(W_enc_MD: Tensor, W_dec: Tensor) -> Tensor:
         along_S = ((w_SD.to(dtype) @ moment_DD.to(dtype)).float() * w_SD).sum(dim=1)
         square_S = w_SD.pow(2).sum(dim=1).clamp_min_(torch.finfo(torch.float32).tiny)
         spread[first : first + ROWS_AT_ONCE] = along_S / square_S
-    spread = spread.nan_to_num_(1.0).clamp_(min=1.0)
+    spread = spread.nan_to_num_(1.0, posinf=1.0).clamp_(min=1.0)
     return spread if W_dec.ndim == 2 else spread.max().repeat(num_latents)
+
+
+def _largest_bias(b_enc_M: Tensor | None) -> float:
+    """Largest magnitude of a bias, those that forbid a latent aside."""
+    return 0.0 if b_enc_M is None else float(torch.where(b_enc_M > NEVER / 10, b_enc_M, 0.0).abs().max())
+
+
+def _largest_share(grain_M: Tensor | None, reach_M: Tensor) -> float:
+    """Largest grain as a share of the same row's reach; a row of zeros has neither."""
+    return 0.0 if grain_M is None else float(torch.where(reach_M > 0, grain_M / reach_M, 0.0).max())
 
 
 class _Pursuit:
@@ -88,6 +100,8 @@ class _Pursuit:
         self.slots = max(64, min(1024, SCORES_AT_ONCE // num_latents))
         self.operand = make_operand(W_enc_MD, dtype)
         self.scores_TM = torch.empty(min(self.slots, tokens), num_latents, dtype=self.operand.score_dtype)
+        if b_enc_M is not None:
+            b_enc_M = b_enc_M.clamp(min=NEVER)
         reach_M = reach_of(W_enc_MD)
         spread_M = None if W_dec is None else spread_of(W_enc_MD, W_dec)
         grain_M = self.operand.grain_M
@@ -102,6 +116,7 @@ class _Pursuit:
             shortlist_blocks=SHORTLIST_BLOCKS, threshold=rules.residual_threshold, rounding=ROUNDING[dtype],
             sigmas=SIGMAS, least_reach=float(reach_M.min()), largest_reach=float(reach_M.max()),
             largest_grain=0.0 if grain_M is None else float(grain_M.max()),
+            largest_grain_share=_largest_share(grain_M, reach_M), largest_bias=_largest_bias(b_enc_M),
         )  # fmt: skip
 
     def run(self, function: str, tokens_T: Tensor) -> None:

@@ -19,7 +19,8 @@ from torch import Tensor
 log = logging.getLogger(__name__)
 
 SOURCES = Path(__file__).with_name("csrc")
-# Sums may be reordered, so that they vectorise; infinities, NaN and subnormals keep their meaning (no -ffast-math).
+# Sums may be reordered and numbers taken for finite, so that loops vectorise; csrc tells NaN and infinity by their bits.
+# Not -ffast-math, which would flush subnormals in the whole process.
 FLAGS = [
     "-O3",
     "-shared",
@@ -45,7 +46,10 @@ class Problem(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("T", "M", "D", "K")),
         *((name, ctypes.c_int64) for name in ("kind", "repeats", "exact_bounds", "decoder_stride", "shortlist_blocks")),
         *((name, ctypes.c_float) for name in ("threshold", "rounding", "sigmas")),
-        *((name, ctypes.c_float) for name in ("least_reach", "largest_reach", "largest_grain")),
+        *(
+            (name, ctypes.c_float)
+            for name in ("least_reach", "largest_reach", "largest_grain", "largest_grain_share", "largest_bias")
+        ),
     ]
 
 
@@ -106,10 +110,10 @@ def _built(compiler: str) -> Path:
 
 def _cache_directory() -> Path:
     """The user's cache, or a new temporary directory where that cannot be written."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pursuit-lab"
     try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pursuit-lab"
         cache.mkdir(parents=True, exist_ok=True)
-    except OSError:
+    except (OSError, RuntimeError):  # RuntimeError: a user without a home
         return Path(tempfile.mkdtemp(prefix="pursuit-lab-"))
     return cache if os.access(cache, os.W_OK) else Path(tempfile.mkdtemp(prefix="pursuit-lab-"))
 

@@ -28,6 +28,12 @@ def screening_dtype(width: int) -> torch.dtype:
     return operand_dtype()
 
 
+def check_operands(operands: torch.dtype | None) -> None:
+    """float16 has no fast products on CPU. Raises ValueError."""
+    if operands == torch.float16:
+        raise ValueError("operands is torch.float16; expected torch.bfloat16 or torch.float32 on CPU")
+
+
 class Operand(NamedTuple):
     """A dictionary's rows in low precision."""
 

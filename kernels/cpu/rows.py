@@ -21,7 +21,17 @@ def chunks(rows: int, size: int) -> Iterator[slice]:
 
 def extension_serves(tensor: Tensor) -> bool:
     """The compiled extension serves this tensor: float32 on CPU, and a compiler was found."""
-    return tensor.dtype == torch.float32 and not tensor.is_cuda and native.library() is not None
+    return tensor.dtype == torch.float32 and tensor.device.type == "cpu" and native.library() is not None
+
+
+def _check_range(indices_BK: Tensor, rows: int) -> None:
+    """Compiled code reads and writes where it is told to. Raises ValueError for rows that do not exist."""
+    if indices_BK.numel():
+        first, last = (int(bound) for bound in torch.aminmax(indices_BK))
+        if first < 0 or last >= rows:
+            raise ValueError(
+                f"indices are from {first} to {last}; expected 0 to {rows - 1} (the number of latents is {rows})"
+            )
 
 
 def row_argmax(scores_TM: Tensor) -> Tensor:
@@ -46,10 +56,11 @@ def add_outer_(
 ) -> None:
     """`out[indices[b, i]] += values[b, i] * rows[b]` for every b and i, without a B×K×D buffer.
 
-    The order of every sum is fixed, whatever `deterministic` says.
+    On CPU the order of every sum is fixed, whatever `deterministic` says.
     """
     tokens, k = indices_BK.shape
     if extension_serves(out_MD):
+        _check_range(indices_BK, out_MD.shape[0])
         at = native.pointer
         native.call("add_outer", at(out_MD), at(indices_BK), at(values_BK), at(rows_BD), tokens, k, rows_BD.shape[1])
         return
@@ -60,6 +71,8 @@ def add_outer_(
 
 def weighted_rows(values_BK: Tensor, indices_BK: Tensor, weight_MD: Tensor) -> Tensor:
     """`Σ_i values[b, i] · weight[indices[b, i]]`, [B, D]."""
+    if weight_MD.device.type == "cpu":  # torch's fast path does not look either
+        _check_range(indices_BK, weight_MD.shape[0])
     return torch.nn.functional.embedding_bag(indices_BK, weight_MD, per_sample_weights=values_BK, mode="sum")
 
 
@@ -68,6 +81,7 @@ def row_products(rows_BD: Tensor, indices_BK: Tensor, weight_MD: Tensor) -> Tens
     tokens, k = indices_BK.shape
     out_BK = rows_BD.new_empty(tokens, k)
     if extension_serves(rows_BD):
+        _check_range(indices_BK, weight_MD.shape[0])
         at = native.pointer
         native.call("row_products", at(out_BK), at(rows_BD), at(indices_BK), at(weight_MD), tokens, k, rows_BD.shape[1])
         return out_BK

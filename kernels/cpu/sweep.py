@@ -28,7 +28,7 @@ def pursuit_backward(
 ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
     """Gradients at r_0 [B, D], W_enc (None where `tied`: both are in the last), b_enc [M] and W_dec.
 
-    The order of every sum is fixed, whatever `deterministic` says.
+    On CPU the order of every sum is fixed, whatever `deterministic` says.
     """
     grad_W_dec = torch.zeros_like(W_dec)
     grad_W_enc = grad_W_dec if tied else torch.zeros_like(W_enc_MD)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from kernels.cpu.compiled import topk_select as _topk_compiled
+from kernels.cpu.operands import check_operands
 from kernels.cpu.rows import CHUNK_TOKENS, chunks, extension_serves
 
 LATENTS_PER_K = 64
@@ -14,6 +15,7 @@ def topk_select(
     x_BD: Tensor, W_enc_MD: Tensor, b_enc_M: Tensor | None, k: int, operands: torch.dtype | None
 ) -> tuple[Tensor, Tensor]:
     """Activations [B, k], rectified and descending, and indices [B, k]."""
+    check_operands(operands)
     if extension_serves(x_BD) and k * LATENTS_PER_K <= W_enc_MD.shape[0]:
         return _topk_compiled(x_BD, W_enc_MD, b_enc_M, k, operands)
     acts_BK = x_BD.new_empty(x_BD.shape[0], k)

@@ -38,7 +38,7 @@ typedef struct {
     i64 *steps;           /* [B] steps taken so far */
     i64 T, M, D, K;
     i64 kind, repeats, exact_bounds, decoder_stride, shortlist_blocks;
-    float threshold, rounding, sigmas, least_reach, largest_reach, largest_grain;
+    float threshold, rounding, sigmas, least_reach, largest_reach, largest_grain, largest_grain_share, largest_bias;
 } Problem;
 
 typedef struct {
@@ -46,7 +46,7 @@ typedef struct {
     float *key;     /* [M rounded up to GROUP] what shortlisting sorts by */
     float *block;   /* [M rounded up / LANES] largest key of each block */
     float *value;   /* [M] last known score of each shortlisted latent */
-    float *moved;   /* [M] movement of the residual when that score was taken */
+    float *moved;   /* [M] movement of the residual since that score was taken */
     float *slack;   /* [M] reach of each shortlisted latent */
     float *bound;   /* [M] the most each score can be by now */
     int32_t *latent; /* [M] the shortlist */
@@ -150,15 +150,25 @@ static inline int read_scores(const Problem *p, i64 row, Scratch *w) {
     return !bad;
 }
 
-/* Bound on the error of an approximate score: rounding of the operands, `sigmas` standard deviations of it, and of the
- * score itself where it is stored in bfloat16. */
-static inline float error_bound(const Problem *p, i64 row, float norm, float score, float reach, float grain) {
-    if (p->kind == INT8) /* each element errs evenly within half a grain: 1/sqrt(12) of one is a standard deviation */
-        return 0.2886751f * (p->sigmas * grain * norm + p->token_grain[row] * reach * sqrtf((float)p->D));
-    return p->rounding * norm * reach + (p->kind == BFLOAT16 ? fabsf(score) / 256 : 0);
+/* Bounds on the errors of one token's approximate scores: of the operands, `sigmas` standard deviations of what rounding
+ * does to them, and of the raw score itself where that was stored in bfloat16. */
+typedef struct {
+    float per_grain, per_reach, per_score, bias;
+} Error;
+
+static inline Error error_of_token(const Problem *p, i64 row, float norm) {
+    const float deviation = 0.2886751f; /* of an element that errs evenly within half a grain: 1/sqrt(12) */
+    if (p->kind == INT8)
+        return (Error){deviation * p->sigmas * norm, deviation * p->token_grain[row] * sqrtf((float)p->D), 0, 0};
+    return (Error){0, p->rounding * norm, p->kind == BFLOAT16 ? 1.0f / 256 : 0, p->largest_bias};
 }
 
-static inline float grain_of(const Problem *p, i64 m) { return p->kind == INT8 ? p->latent_grain[m] : 0; }
+static inline float error_bound(Error e, float score, float reach, float grain) {
+    return e.per_grain * grain + e.per_reach * reach + e.per_score * (fabsf(score) + e.bias);
+}
+
+/* Grains of int8 rows; of other kinds anything, since nothing is charged for them. */
+static inline const float *grains(const Problem *p) { return p->kind == INT8 ? p->latent_grain : p->reach; }
 
 static inline float exact_score(const Problem *p, const float *x, i64 m) {
     return dot(p->W_enc + m * p->D, x, p->D) + (p->b_enc ? p->b_enc[m] : 0);
@@ -175,13 +185,20 @@ static inline float subtract(float *r, float a, const float *w, i64 D) {
     return sum;
 }
 
-/* The token takes no more steps: activation `act` is 0, or NaN where its numbers are not finite. */
-static inline void stop(const Problem *p, i64 token, i64 step, i64 latent, float act) {
+/* The token takes no more steps: its remaining activations are 0. */
+static inline void stop(const Problem *p, i64 token, i64 step, i64 latent) {
     for (i64 i = step; i < p->K; i++) {
-        p->acts[token * p->K + i] = act;
+        p->acts[token * p->K + i] = 0;
         p->indices[token * p->K + i] = latent;
     }
     p->steps[token] = p->K;
+}
+
+/* A number that is not finite went in: NaN comes out, in activations and residual, so that any loss tells. */
+static inline void give_up(const Problem *p, i64 token, i64 step) {
+    stop(p, token, step, 0);
+    for (i64 i = step; i < p->K; i++) p->acts[token * p->K + i] = NAN;
+    for (i64 d = 0; d < p->D; d++) p->residual[token * p->D + d] = NAN;
 }
 
 typedef void Each(const Problem *, i64, Scratch *);

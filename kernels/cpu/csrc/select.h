@@ -47,8 +47,8 @@ static inline i64 collect(const Problem *p, Scratch *w, const float *key, float 
     i64 n = 0;
     for (i64 b = 0; b < count_blocks(p); b++) {
         if (!(w->block[b] >= cut)) continue;
-        i64 start = b / LANES * GROUP + b % LANES;
-        for (i64 m = start; m < start + GROUP; m += LANES)
+        i64 start = b / LANES * GROUP + b % LANES, end = start + GROUP < p->M ? start + GROUP : p->M;
+        for (i64 m = start; m < end; m += LANES)
             if (key[m] >= cut) w->latent[n++] = (int32_t)m;
     }
     return n;

@@ -17,13 +17,14 @@ static void best_k(const Problem *p, i64 row, Scratch *w) {
     const float *x = p->residual + token * p->D;
     float norm = sqrtf(dot(x, x, p->D));
     if (!read_scores(p, row, w)) {
-        stop(p, token, 0, 0, NAN);
+        give_up(p, token, 0);
         return;
     }
     find_block_maxima(w, w->score, round_up(p->M));
     float cut = cut_for(w->block, count_blocks(p), p->K);
-    float margin = error_bound(p, row, norm, 2 * fabsf(cut), p->largest_reach, p->largest_grain);
+    float margin = error_bound(error_of_token(p, row, norm), 2 * fabsf(cut), p->largest_reach, p->largest_grain);
     i64 n = collect(p, w, w->score, cut - 2 * margin);
+    if (n < p->K) n = collect(p, w, w->score, 4 * NEVER); /* where few may be chosen, others fill up */
     Scored *scored = (Scored *)w->value; /* value and moved lie side by side: room for M pairs */
     for (i64 i = 0; i < n; i++) scored[i] = (Scored){exact_score(p, x, w->latent[i]), w->latent[i]};
     qsort(scored, (size_t)n, sizeof(Scored), descending);

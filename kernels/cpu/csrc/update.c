@@ -3,9 +3,12 @@
 
 #define SPAN 128 /* latents whose largest score is tracked while scores are updated */
 
-static float largest_magnitude(const float *a, i64 n) {
+static float largest_magnitude(const float *a, i64 n) { /* latents that may not be chosen aside */
     float best = 0;
-    for (i64 i = 0; i < n; i++) best = fabsf(a[i]) > best ? fabsf(a[i]) : best;
+    for (i64 i = 0; i < n; i++) {
+        float magnitude = a[i] > NEVER / 2 ? fabsf(a[i]) : 0;
+        best = magnitude > best ? magnitude : best;
+    }
     return best;
 }
 
@@ -32,16 +35,17 @@ static void update_scores(const Problem *p, Scratch *w, float a, i64 j) {
     }
 }
 
-/* How far an approximate score may be off: by `drift`, as every score, and by its own first rounding. */
+/* How far an approximate score may be off: by `drift`, as every score, and by the rounding of the raw score it began as. */
 static float error_of(const Problem *p, i64 row, i64 m, float drift) {
-    return p->kind == BFLOAT16 ? drift + fabsf(from_bf16(((const uint16_t *)p->scores)[row * p->M + m])) / 256 : drift;
+    if (p->kind != BFLOAT16) return drift;
+    return drift + fabsf(from_bf16(((const uint16_t *)p->scores)[row * p->M + m])) / 256;
 }
 
 /* Latent of the best exact score: of the best approximate one, or of one that is within its error of beating it.
  * Ties go to the lowest latent. */
 static i64 best_exact(const Problem *p, i64 row, Scratch *w, const float *r, float drift, float highest, float *act) {
     i64 spans = (p->M + SPAN - 1) / SPAN, first = 0;
-    float top = largest(w->block, spans), most = p->kind == BFLOAT16 ? drift + highest / 256 : drift;
+    float top = largest(w->block, spans), most = p->kind == BFLOAT16 ? drift + (highest + p->largest_bias) / 256 : drift;
     while (first < spans - 1 && w->block[first] != top) first++;
     first *= SPAN;
     while (first < p->M - 1 && w->score[first] != top) first++;
@@ -67,7 +71,7 @@ static void pursue_by_update(const Problem *p, i64 row, Scratch *w) {
     i64 token = p->tokens[row], D = p->D;
     float *r = p->residual + token * D;
     if (!read_scores(p, row, w)) {
-        stop(p, token, 0, 0, NAN);
+        give_up(p, token, 0);
         return;
     }
     float moved = dot(r, r, D), highest = largest_magnitude(w->score, p->M), a = 0;
@@ -78,7 +82,7 @@ static void pursue_by_update(const Problem *p, i64 row, Scratch *w) {
         int done = p->threshold > 0 && sqrtf(dot(r, r, D)) <= p->threshold;
         if (!done) j = best_exact(p, row, w, r, drift, highest, &a);
         if (done || !(a > 0)) {
-            stop(p, token, step, j, 0);
+            stop(p, token, step, j);
             return;
         }
         moved += subtract(r, a, p->W_dec + j * D, D) * p->spread[j];
