@@ -19,7 +19,7 @@ from torch import Tensor
 log = logging.getLogger(__name__)
 
 SOURCES = Path(__file__).with_name("csrc")
-# Sums may be reordered and numbers taken for finite, so that loops vectorise; csrc tells NaN and infinity by their bits.
+# Sums may be reordered and numbers taken for finite, so that loops vectorise; csrc tells NaN and infinity by bits.
 # Not -ffast-math, which would flush subnormals in the whole process.
 FLAGS = [
     "-O3",
