@@ -1,7 +1,5 @@
 """Every operation against its plain float64 reference, values and gradients, over awkward shapes."""
 
-import importlib
-
 import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
@@ -237,39 +235,6 @@ def test_float32_choices_match_float64():
         assert abs(fvu - expected_fvu) < 1e-5
 
 
-@pytest.mark.parametrize("operands", [None, torch.bfloat16, torch.float32], ids=str)
-@pytest.mark.parametrize("blocks", [1, 3, 40])
-@pytest.mark.parametrize("kind", ["untied", "repeats", "per step", "threshold", "no bias", "zero decoder"])
-def test_screening_with_short_lists(monkeypatch, operands, blocks, kind):
-    """Lists that run out after every few steps, from int8 products where the processor has them."""
-    monkeypatch.setattr(importlib.import_module("kernels.cpu.compiled"), "SHORTLIST_BLOCKS", blocks)
-    generator = torch.Generator().manual_seed(blocks)
-    x, W_enc = torch.randn(30, 80, generator=generator), torch.randn(1001, 80, generator=generator)
-    W_enc = torch.nn.functional.normalize(W_enc, dim=1)
-    W_dec = torch.nn.functional.normalize(W_enc + 0.3 * torch.randn(1001, 80, generator=generator) / 9, dim=1)
-    W_dec = {"per step": W_dec.repeat(24, 1, 1), "zero decoder": torch.zeros_like(W_dec)}.get(kind, W_dec)
-    rules = Rules(k=24, repeats=kind == "repeats", residual_threshold=5.0 if kind == "threshold" else 0.0)
-    b_enc = None if kind == "no bias" else 0.05 * torch.randn(1001, generator=generator)
-    problem = PursuitProblem(x, W_enc, b_enc, W_dec, rules)
-    assert_is_a_pursuit(problem, *run(problem, form="screen", operands=operands), 2e-5)
-
-
-def test_a_used_up_shortlist_is_not_the_end():
-    W_enc, b_enc = torch.full((256, 4), 0.5), torch.cat([torch.ones(16), torch.zeros(240)])
-    acts, _, _ = matching_pursuit(torch.ones(1, 4), W_enc, b_enc, torch.zeros(256, 4), 20, form="screen")
-    assert acts.tolist() == [[3.0] * 16 + [2.0] * 4]
-
-
-def test_screening_sees_movements_that_are_small_beside_earlier_ones():
-    """Repeats go to and fro between two latents, each step a fraction of the one before."""
-    for seed in range(20):
-        generator = torch.Generator().manual_seed(seed)
-        x, W = torch.randn(2, 33, generator=generator), torch.randn(13, 33, generator=generator)
-        W = torch.nn.functional.normalize(W, dim=1)
-        problem = PursuitProblem(x, W, 0.1 * torch.randn(13, generator=generator), None, Rules(k=13, repeats=True))
-        assert_is_a_pursuit(problem, *run(problem, form="screen"), 1e-6)
-
-
 @pytest.mark.parametrize("form", ["update", "screen", "recompute"])
 def test_a_bias_that_cancels_large_scores_hides_nothing(form):
     """Raw scores of 100 are rounded by 0.5 in bfloat16, whatever is left of them with the bias."""
@@ -293,6 +258,14 @@ def test_a_bias_of_minus_infinity_forbids_a_latent(form):
     assert indices[acts > 0].max() < 3
     acts, indices = topk_encode(x, W, b_enc, 4)
     assert indices[acts > 0].max() < 3
+
+
+@pytest.mark.parametrize("form", ["update", "screen", "recompute"])
+def test_nothing_is_chosen_twice_when_nothing_else_is_allowed(form):
+    W, b_enc = torch.eye(2), torch.tensor([0.0, -torch.inf])
+    acts, _, residual = matching_pursuit(torch.ones(1, 2), W, b_enc, 0.5 * W, 2, form=form)
+    assert acts.tolist() == [[1.0, 0.0]]
+    assert residual.tolist() == [[0.5, 1.0]]
 
 
 @SETTINGS

@@ -7,13 +7,14 @@ feeds it.
 """
 
 import ctypes
+import functools
 import math
 
 import torch
 from torch import Tensor
 
 from kernels.cpu import native
-from kernels.cpu.operands import KINDS, ROWS_AT_ONCE, make_operand, operand_dtype
+from kernels.cpu.operands import KINDS, ROWS_AT_ONCE, Operand, has_outliers, make_operand, operand_dtype
 from kernels.rules import Rules
 
 SIGMAS = 4.3
@@ -26,6 +27,9 @@ NEVER = -1e30
 """What an infinitely negative bias is taken for: a latent that is never chosen. As csrc/common.h has it."""
 SPREAD_SAMPLE = 1024
 """Latents from which the encoder's second moment is taken."""
+OPPOSED_SAMPLE, OPPOSED_SHARE = 512, 0.01
+"""Decoder rows of which it is found out how far single scores rise when they are subtracted, and the share of rows that
+may raise a score further than screening allows for."""
 ROUNDING = {torch.bfloat16: 5e-3, torch.float32: 1e-5, torch.int8: 0.0}
 """Error of a score computed from operands of a dtype, as a fraction of `reach · ‖r‖`; int8 knows its own."""
 
@@ -102,30 +106,83 @@ class _Pursuit:
         self.scores_TM = torch.empty(min(self.slots, tokens), num_latents, dtype=self.operand.score_dtype)
         if b_enc_M is not None:
             b_enc_M = b_enc_M.clamp(min=NEVER)
-        reach_M = reach_of(W_enc_MD)
-        spread_M = None if W_dec is None else spread_of(W_enc_MD, W_dec)
-        grain_M = self.operand.grain_M
-        self.kept_alive = (reach_M, spread_M, W_enc_MD, b_enc_M, W_dec)
+        self.reach_M = reach_of(W_enc_MD)
+        self.spread_M = None if W_dec is None else spread_of(W_enc_MD, W_dec)
+        self.W_enc_MD, self.b_enc_M, self.W_dec = W_enc_MD, b_enc_M, W_dec
         at = native.pointer
         self.problem = native.Problem(
-            W_enc=at(W_enc_MD), b_enc=at(b_enc_M), reach=at(reach_M), spread=at(spread_M), W_dec=at(W_dec),
-            latent_grain=at(grain_M), residual=at(self.residual_BD), acts=at(self.acts_BK),
-            indices=at(self.indices_BK), steps=at(self.steps_B), scores=at(self.scores_TM), M=num_latents, D=width,
-            K=rules.k, kind=KINDS[dtype], repeats=rules.repeats, exact_bounds=width <= SIGMAS**2,
+            W_enc=at(W_enc_MD), b_enc=at(b_enc_M), reach=at(self.reach_M), spread=at(self.spread_M), W_dec=at(W_dec),
+            residual=at(self.residual_BD), acts=at(self.acts_BK),
+            indices=at(self.indices_BK), steps=at(self.steps_B), M=num_latents, D=width,
+            K=rules.k, repeats=rules.repeats, exact_bounds=width <= SIGMAS**2,
             decoder_stride=num_latents * width if W_dec is not None and W_dec.ndim == 3 else 0,
-            shortlist_blocks=SHORTLIST_BLOCKS, threshold=rules.residual_threshold, rounding=ROUNDING[dtype],
-            sigmas=SIGMAS, least_reach=float(reach_M.min()), largest_reach=float(reach_M.max()),
-            largest_grain=0.0 if grain_M is None else float(grain_M.max()),
-            largest_grain_share=_largest_share(grain_M, reach_M), largest_bias=_largest_bias(b_enc_M),
+            shortlist_blocks=SHORTLIST_BLOCKS, threshold=rules.residual_threshold,
+            sigmas=SIGMAS, least_reach=float(self.reach_M.min()), largest_reach=float(self.reach_M.max()),
+            largest_bias=_largest_bias(b_enc_M),
         )  # fmt: skip
+
+    @functools.cached_property
+    def finer(self) -> Operand:
+        """For tokens that int8 is too coarse for."""
+        return make_operand(self.W_enc_MD, operand_dtype())
 
     def run(self, function: str, tokens_T: Tensor) -> None:
         """Score `tokens_T` and call a function of the extension on them."""
         residual_TD = self.residual_BD.index_select(0, tokens_T)
-        grain_T = self.operand.scores_of(residual_TD, self.scores_TM[: len(tokens_T)])
-        self.problem.token_grain = native.pointer(grain_T)
-        self.problem.tokens, self.problem.T = native.pointer(tokens_T), len(tokens_T)
-        native.call(function, ctypes.byref(self.problem))
+        if self.operand.grain_M is not None and bool((coarse_T := has_outliers(residual_TD)).any()):
+            self._run(function, tokens_T[coarse_T], residual_TD[coarse_T], self.finer)
+            tokens_T, residual_TD = tokens_T[~coarse_T], residual_TD[~coarse_T]
+        self._run(function, tokens_T, residual_TD, self.operand)
+
+    def _run(self, function: str, tokens_T: Tensor, residual_TD: Tensor, operand: Operand) -> None:
+        scores_TM = self._scores(operand, len(tokens_T))
+        grain_T, grain_M, problem = operand.scores_of(residual_TD, scores_TM), operand.grain_M, self.problem
+        problem.scores, problem.kind = native.pointer(scores_TM), KINDS[operand.rows_MD.dtype]
+        problem.token_grain, problem.latent_grain = native.pointer(grain_T), native.pointer(grain_M)
+        problem.rounding = ROUNDING[operand.rows_MD.dtype]
+        problem.largest_grain = 0.0 if grain_M is None else float(grain_M.max())
+        problem.largest_grain_share = _largest_share(grain_M, self.reach_M)
+        problem.tokens, problem.T = native.pointer(tokens_T), len(tokens_T)
+        native.call(function, ctypes.byref(problem))
+
+    def _scores(self, operand: Operand, tokens: int) -> Tensor:
+        """Room for scores of an operand that takes no more of it than `self.operand`."""
+        if operand is self.operand:
+            return self.scores_TM[:tokens]
+        num_latents = self.scores_TM.shape[1]
+        return self.scores_TM.view(-1).view(operand.score_dtype)[: tokens * num_latents].view(tokens, num_latents)
+
+    def expect_opposed_rows(self) -> None:
+        """Raise `spread_M` to what single scores do where decoder rows are subtracted that latents are opposed to.
+
+        `spread_of` is a mean over the encoder and does not see one latent among thousands. A dictionary of random
+        directions has no more of them than `reach_of` covers, and stays as it is.
+        """
+        spread_M, rows = self.spread_M, self.W_dec
+        if spread_M is None or rows is None or self.problem.exact_bounds:
+            return
+        rows = rows.view(-1, rows.shape[-1])
+        rows = rows[:: max(1, len(rows) // OPPOSED_SAMPLE)]
+        norm_S = torch.linalg.vector_norm(rows, dim=1).clamp_min_(torch.finfo(torch.float32).tiny)
+        rise_S = torch.cat([self._rises(part) for part in torch.split(rows, min(64, len(self.scores_TM)))]) / norm_S
+        rise, num_latents = float(rise_S.nan_to_num_(0.0).quantile(1 - OPPOSED_SHARE)), self.scores_TM.shape[1]
+        if rise * SIGMAS > 1.1 * _largest_by_chance(num_latents):
+            spread_M.clamp_(min=rise**2)
+
+    def _rises(self, rows_SD: Tensor) -> Tensor:
+        """Largest rise of any score when each of `rows_SD` is subtracted, as a multiple of the latent's reach, [S]."""
+        scores_SM = self.scores_TM[: len(rows_SD)]
+        grain_S = self.operand.scores_of(rows_SD.contiguous(), scores_SM)
+        unit_M = self.reach_M.clamp(min=torch.finfo(torch.float32).tiny).reciprocal_()
+        if self.operand.grain_M is not None:
+            unit_M *= self.operand.grain_M
+        rise_S: Tensor = (scores_SM * unit_M).amin(dim=1).neg_()
+        return rise_S if grain_S is None else rise_S * grain_S
+
+
+def _largest_by_chance(num_latents: int) -> float:
+    """What the largest of `num_latents` normal numbers exceeds in OPPOSED_SHARE of cases."""
+    return math.sqrt(2) * float(torch.erfinv(torch.tensor(1 - 2 * OPPOSED_SHARE / num_latents, dtype=torch.float64)))
 
 
 def select_by_update(
@@ -156,7 +213,10 @@ def select_by_screening(
     rule. Then the token waits for its next turn at the product. Working sets with screening rules are this for the
     lasso (Tibshirani et al. 2012), lazy evaluation for greedy selection (Minoux 1978).
     """
+    if dtype == torch.int8 and bool(has_outliers(W_enc_MD).any()):
+        dtype = operand_dtype()
     pursuit = _Pursuit(r0_BD, W_enc_MD, b_enc_M, W_dec, rules, dtype)
+    pursuit.expect_opposed_rows()
     tokens, begun = r0_BD.shape[0], 0
     active_T = torch.arange(0)
     while begun < tokens or len(active_T):

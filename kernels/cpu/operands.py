@@ -12,6 +12,10 @@ ROWS_AT_ONCE = 256
 """Rows of a dictionary that are converted or multiplied at a time, where the whole need not be held."""
 INT8_WIDTH = 64
 """Narrower rows gain nothing from int8."""
+OUTLIER = 127 / 3
+"""Largest element of a row, as a multiple of their mean magnitude, up to which int8 serves.
+
+Beyond, most elements are no larger than a grain, and their errors are no longer independent of one another."""
 KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}
 """As csrc/common.h numbers them."""
 
@@ -32,6 +36,14 @@ def check_operands(operands: torch.dtype | None) -> None:
     """float16 has no fast products on CPU. Raises ValueError."""
     if operands == torch.float16:
         raise ValueError("operands is torch.float16; expected torch.bfloat16 or torch.float32 on CPU")
+
+
+def has_outliers(rows_ND: Tensor) -> Tensor:
+    """Of each row, whether int8 would leave too little of its smaller elements, [N] bool."""
+    largest_N = torch.linalg.vector_norm(rows_ND, ord=torch.inf, dim=1)
+    sum_N = torch.linalg.vector_norm(rows_ND, ord=1, dim=1)
+    found_N: Tensor = largest_N * rows_ND.shape[1] > OUTLIER * sum_N
+    return found_N
 
 
 class Operand(NamedTuple):

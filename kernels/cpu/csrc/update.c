@@ -50,7 +50,8 @@ static i64 best_exact(const Problem *p, i64 row, Scratch *w, const float *r, flo
     first *= SPAN;
     while (first < p->M - 1 && w->score[first] != top) first++;
     i64 best = first;
-    *act = exact_score(p, r, best);
+    *act = top > NEVER / 2 ? exact_score(p, r, best) : 0;
+    if (top <= NEVER / 2) return best; /* none is left */
     for (i64 span = 0; span < spans; span++) {
         if (!(w->block[span] + most >= *act)) continue;
         i64 last = (span + 1) * SPAN < p->M ? (span + 1) * SPAN : p->M;
@@ -74,18 +75,21 @@ static void pursue_by_update(const Problem *p, i64 row, Scratch *w) {
         give_up(p, token, 0);
         return;
     }
-    float moved = dot(r, r, D), highest = largest_magnitude(w->score, p->M), a = 0;
+    float moved = dot(r, r, D), path = sqrtf(moved), highest = largest_magnitude(w->score, p->M), a = 0;
     i64 j = 0;
     for (i64 step = 0; step < p->K; step++) {
         update_scores(p, w, a, j); /* at first by 0, for the spans' maxima */
-        float drift = p->rounding * p->largest_reach * sqrtf(moved);
+        /* Rounding of different rows of H is independent, of the same row again and again it is not. */
+        float drift = p->rounding * p->largest_reach * (p->repeats ? path : sqrtf(moved));
         int done = p->threshold > 0 && sqrtf(dot(r, r, D)) <= p->threshold;
         if (!done) j = best_exact(p, row, w, r, drift, highest, &a);
         if (done || !(a > 0)) {
             stop(p, token, step, j);
             return;
         }
-        moved += subtract(r, a, p->W_dec + j * D, D) * p->spread[j];
+        float movement = subtract(r, a, p->W_dec + j * D, D) * p->spread[j];
+        moved += movement;
+        path += sqrtf(movement);
         p->acts[token * p->K + step] = a;
         p->indices[token * p->K + step] = j;
         if (!p->repeats) w->score[j] = NEVER;
