@@ -27,9 +27,9 @@ NEVER = -1e30
 """What an infinitely negative bias is taken for: a latent that is never chosen. As csrc/common.h has it."""
 SPREAD_SAMPLE = 1024
 """Latents from which the encoder's second moment is taken."""
-OPPOSED_SAMPLE, OPPOSED_SHARE = 512, 0.01
-"""Decoder rows of which it is found out how far single scores rise when they are subtracted, and the share of rows that
-may raise a score further than screening allows for."""
+OPPOSED_SAMPLE, OPPOSED_SHARE = (16, 512), 0.01
+"""Decoder rows of which it is found out how far single scores rise when they are subtracted, between these as many as
+there are tokens, and the share of rows that may raise a score further than screening allows for."""
 ROUNDING = {torch.bfloat16: 5e-3, torch.float32: 1e-5, torch.int8: 0.0}
 """Error of a score computed from operands of a dtype, as a fraction of `reach · ‖r‖`; int8 knows its own."""
 
@@ -162,7 +162,8 @@ class _Pursuit:
         if spread_M is None or rows is None or self.problem.exact_bounds:
             return
         rows = rows.view(-1, rows.shape[-1])
-        rows = rows[:: max(1, len(rows) // OPPOSED_SAMPLE)]
+        fewest, most = OPPOSED_SAMPLE
+        rows = rows[:: -(-len(rows) // max(fewest, min(most, len(self.acts_BK))))]
         norm_S = torch.linalg.vector_norm(rows, dim=1).clamp_min_(torch.finfo(torch.float32).tiny)
         rise_S = torch.cat([self._rises(part) for part in torch.split(rows, min(64, len(self.scores_TM)))]) / norm_S
         rise, num_latents = float(rise_S.nan_to_num_(0.0).quantile(1 - OPPOSED_SHARE)), self.scores_TM.shape[1]
