@@ -2,7 +2,7 @@
 
     python -m benchmarks.agreement
 
-It prints a Markdown table, and takes about three minutes on two cores.
+It prints a Markdown table, and takes about a minute on two cores.
 """
 
 import torch

@@ -9,6 +9,11 @@ from torch import Tensor
 from kernels.rules import Rules
 
 
+def leaves(*tensors: Tensor, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+    """Copies that want gradients."""
+    return [t.detach().to(dtype).clone().requires_grad_() for t in tensors]
+
+
 class PursuitProblem(NamedTuple):
     """One call of `matching_pursuit`; `W_dec` is None where the encoder serves as decoder too."""
 
@@ -20,7 +25,7 @@ class PursuitProblem(NamedTuple):
 
     def leaves(self, dtype: torch.dtype, device: str = "cpu") -> "PursuitProblem":
         """A copy whose tensors are leaves that want gradients."""
-        copies = [None if t is None else t.detach().to(device, dtype).clone().requires_grad_() for t in self[:4]]
+        copies = [None if t is None else leaves(t.to(device), dtype=dtype)[0] for t in self[:4]]
         return PursuitProblem(*copies, self.rules)
 
     @property
@@ -158,8 +163,3 @@ def assert_same_gradients(
             atol=tolerance * scale,
             msg=lambda m, n=name: f"{n}: {m}",
         )
-
-
-def leaves(*tensors: Tensor, dtype: torch.dtype = torch.float64) -> list[Tensor]:
-    """Copies that want gradients."""
-    return [t.detach().to(dtype).clone().requires_grad_() for t in tensors]

@@ -109,16 +109,18 @@ class _Pursuit:
         self.reach_M = reach_of(W_enc_MD)
         self.spread_M = None if W_dec is None else spread_of(W_enc_MD, W_dec)
         self.W_enc_MD, self.b_enc_M, self.W_dec = W_enc_MD, b_enc_M, W_dec
+        grain_M = self.operand.grain_M
         at = native.pointer
         self.problem = native.Problem(
             W_enc=at(W_enc_MD), b_enc=at(b_enc_M), reach=at(self.reach_M), spread=at(self.spread_M), W_dec=at(W_dec),
-            residual=at(self.residual_BD), acts=at(self.acts_BK),
+            latent_grain=at(grain_M), residual=at(self.residual_BD), acts=at(self.acts_BK),
             indices=at(self.indices_BK), steps=at(self.steps_B), M=num_latents, D=width,
             K=rules.k, repeats=rules.repeats, exact_bounds=width <= SIGMAS**2,
             decoder_stride=num_latents * width if W_dec is not None and W_dec.ndim == 3 else 0,
             shortlist_blocks=SHORTLIST_BLOCKS, threshold=rules.residual_threshold,
             sigmas=SIGMAS, least_reach=float(self.reach_M.min()), largest_reach=float(self.reach_M.max()),
-            largest_bias=_largest_bias(b_enc_M),
+            largest_grain=0.0 if grain_M is None else float(grain_M.max()),
+            largest_grain_share=_largest_share(grain_M, self.reach_M), largest_bias=_largest_bias(b_enc_M),
         )  # fmt: skip
 
     @functools.cached_property
@@ -136,12 +138,9 @@ class _Pursuit:
 
     def _run(self, function: str, tokens_T: Tensor, residual_TD: Tensor, operand: Operand) -> None:
         scores_TM = self._scores(operand, len(tokens_T))
-        grain_T, grain_M, problem = operand.scores_of(residual_TD, scores_TM), operand.grain_M, self.problem
-        problem.scores, problem.kind = native.pointer(scores_TM), KINDS[operand.rows_MD.dtype]
-        problem.token_grain, problem.latent_grain = native.pointer(grain_T), native.pointer(grain_M)
-        problem.rounding = ROUNDING[operand.rows_MD.dtype]
-        problem.largest_grain = 0.0 if grain_M is None else float(grain_M.max())
-        problem.largest_grain_share = _largest_share(grain_M, self.reach_M)
+        grain_T, dtype, problem = operand.scores_of(residual_TD, scores_TM), operand.rows_MD.dtype, self.problem
+        problem.scores, problem.kind = native.pointer(scores_TM), KINDS[dtype]
+        problem.token_grain, problem.rounding = native.pointer(grain_T), ROUNDING[dtype]
         problem.tokens, problem.T = native.pointer(tokens_T), len(tokens_T)
         native.call(function, ctypes.byref(problem))
 

@@ -50,8 +50,9 @@ static i64 best_exact(const Problem *p, i64 row, Scratch *w, const float *r, flo
     first *= SPAN;
     while (first < p->M - 1 && w->score[first] != top) first++;
     i64 best = first;
-    *act = top > NEVER / 2 ? exact_score(p, r, best) : 0;
+    *act = 0;
     if (top <= NEVER / 2) return best; /* none is left */
+    *act = exact_score(p, r, best);
     for (i64 span = 0; span < spans; span++) {
         if (!(w->block[span] + most >= *act)) continue;
         i64 last = (span + 1) * SPAN < p->M ? (span + 1) * SPAN : p->M;
