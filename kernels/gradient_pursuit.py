@@ -1,31 +1,75 @@
-"""Gradient pursuit (Blumensath & Davies 2008), the step of inference-time optimisation (Smith 2024)."""
+"""Gradient pursuit (Blumensath & Davies 2008), the algorithm of inference-time optimisation (Smith 2024)."""
 
 import torch
 from torch import Tensor
 
+from kernels.checks import as_weights
+from kernels.rules import Rules
+from kernels.scores import Chooser, check_pursuit
 from kernels.sparse_decode import sparse_decode, sparse_scores
 
 
-def gradient_pursuit_step(x: Tensor, acts: Tensor, indices: Tensor, dictionary: Tensor) -> Tensor:
+def gradient_pursuit_step(
+    x: Tensor, acts: Tensor, indices: Tensor, dictionary: Tensor, decoder: Tensor | None = None
+) -> Tensor:
     """Move all active coefficients of each token along the gradient of its error, as far as reduces it most.
 
-    With `r = x − Σ_i a_i D[j_i]`: `g = D[j] r`, `c = Σ_i g_i D[j_i]`, and `a ← relu(a + g·⟨c, r⟩ / ⟨c, c⟩)`.
+    With `r = x − Σ_i a_i W[j_i]`: `g = D[j] r`, `c = Σ_i g_i D[j_i]`, and `a ← relu(a + g·⟨c, r⟩ / ⟨c, c⟩)`.
 
     Args:
         x: what is to be reconstructed, without bias, [B, D], float32 or float64.
         acts: coefficients, [B, K].
         indices: latent of each coefficient, [B, K], int64 in [0, M), distinct within a token.
-        dictionary: rows are latents, [M, D].
+        dictionary: D, rows are latents, [M, D].
+        decoder: W, rows are latents, [M, D]; the dictionary unless given.
 
     Returns:
-        New coefficients [B, K], differentiable in `x`, `acts` and `dictionary`. Where the gradient is 0 they stay.
+        New coefficients [B, K], differentiable in `x`, `acts`, `dictionary` and `decoder`. Where the gradient is 0
+        they stay.
 
     Raises:
         ValueError: shapes, dtypes or devices that do not fit, naming the argument.
     """
-    residual = x - sparse_decode(acts, indices, dictionary)
+    residual = x - sparse_decode(acts, indices, dictionary if decoder is None else decoder)
     gradient = sparse_scores(residual, indices, dictionary)
     change = sparse_decode(gradient, indices, dictionary)
     norm = change.pow(2).sum(dim=1, keepdim=True)
     step = (change * residual).sum(dim=1, keepdim=True) / torch.where(norm > 0, norm, 1)
     return torch.relu(acts + step * gradient)
+
+
+def gradient_pursuit(
+    r0: Tensor, W_enc: Tensor, b_enc: Tensor | None, W_dec: Tensor, k: int, *, sliced: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Choose k latents as matching pursuit does; after each, all coefficients take one step on the dictionary W_enc.
+
+        j_i = argmax relu(W_enc r + b_enc) over latents not yet chosen, with r = r0 − Σ_i a_i W_dec[j_i];
+        a_i = that score;  a ← `gradient_pursuit_step`(r0, a, j, W_enc, W_dec)
+
+    Args:
+        r0: `x − b_dec`, [B, D], float32 or float64.
+        W_enc: encoder and dictionary of the step, rows are latents, [M, D].
+        b_enc: encoder bias, [M], or None.
+        W_dec: decoder, rows are latents, [M, D]; the same tensor as `W_enc` where there is one dictionary.
+        k: steps, 1 to M. A token whose best score is 0 has stopped: the rest of its activations is 0.
+        sliced: cut the latents into k slices; step i chooses in slice i, `i·M // k` to `(i + 1)·M // k`.
+
+    Returns:
+        acts [B, k], indices [B, k] int64, residual [B, D]; differentiable in `r0`, `W_enc`, `b_enc` and `W_dec`.
+
+    Raises:
+        ValueError: shapes, dtypes or devices that do not fit, naming the argument.
+    """
+    r0 = as_weights(r0, W_enc)
+    check_pursuit(r0, W_enc, b_enc, W_dec, k)
+    chooser = Chooser(r0, W_enc, b_enc, W_dec, Rules(k=k, sliced=sliced))
+    acts, indices = r0.new_zeros(r0.shape[0], 0), torch.zeros(r0.shape[0], 0, dtype=torch.int64, device=r0.device)
+    residual = r0
+    for i in range(k):
+        _, chosen = chooser.best(i, residual, acts, indices)
+        score = sparse_scores(residual, chosen, W_enc)
+        new = torch.relu(score if b_enc is None else score + b_enc[chosen])
+        acts, indices = torch.cat([acts, new], dim=1), torch.cat([indices, chosen], dim=1)
+        acts = torch.where(new > 0, gradient_pursuit_step(r0, acts, indices, W_enc, W_dec), acts)
+        residual = r0 - sparse_decode(acts, indices, W_dec)
+    return acts, indices, residual

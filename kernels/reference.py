@@ -23,9 +23,11 @@ def sparse_scores(x: Tensor, indices: Tensor, W: Tensor) -> Tensor:
     return (W[indices] * x[:, None, :]).sum(dim=2)
 
 
-def gradient_pursuit_step(x: Tensor, acts: Tensor, indices: Tensor, dictionary: Tensor) -> Tensor:
+def gradient_pursuit_step(
+    x: Tensor, acts: Tensor, indices: Tensor, dictionary: Tensor, decoder: Tensor | None = None
+) -> Tensor:
     """One gradient-pursuit step of all coefficients of the active set, [B, K]."""
-    residual = x - sparse_decode(acts, indices, dictionary)
+    residual = x - sparse_decode(acts, indices, dictionary if decoder is None else decoder)
     gradient = sparse_scores(residual, indices, dictionary)
     change = sparse_decode(gradient, indices, dictionary)
     norm = change.pow(2).sum(dim=1, keepdim=True)
@@ -64,3 +66,46 @@ def matching_pursuit(
         acts.append(act)
         indices.append(best)
     return torch.cat(acts, dim=1), torch.cat(indices, dim=1), residual
+
+
+def gradient_pursuit(
+    r0: Tensor, W_enc: Tensor, b_enc: Tensor | None, W_dec: Tensor, k: int, *, sliced: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Matching pursuit's choices with a gradient-pursuit step after each, one token at a time."""
+    rules, latents = Rules(k=k, sliced=sliced), W_enc.shape[0]
+    tokens = []
+    for x in r0:
+        acts, indices = x.new_zeros(0), []
+        for i in range(k):
+            residual = x - acts @ W_dec[indices]
+            scores = torch.relu(W_enc @ residual + (0 if b_enc is None else b_enc))
+            allowed = [j for j in range(*rules.slice_bounds(i, latents)) if j not in indices]
+            indices = [*indices, allowed[int(scores[allowed].argmax())]]
+            acts = torch.cat([acts, scores[indices[-1:]]])
+            if acts[-1] > 0:
+                acts = gradient_pursuit_step(x[None], acts[None], torch.tensor([indices]), W_enc, W_dec)[0]
+        tokens.append((acts, torch.tensor(indices), x - acts @ W_dec[indices]))
+    acts, indices, residual = (torch.stack(part) for part in zip(*tokens, strict=True))
+    return acts, indices, residual
+
+
+def orthogonal_pursuit(r0: Tensor, dictionary: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Least squares on all latents chosen so far after every choice, one token at a time."""
+    tokens = []
+    for x in r0:
+        acts, indices, residual, stopped = x.new_zeros(0), [], x, False
+        for _ in range(k):
+            scores = dictionary @ residual
+            allowed = [j for j in range(len(dictionary)) if j not in indices]
+            best = allowed[int(scores[allowed].argmax())]
+            rounding = 100 * torch.finfo(x.dtype).eps * x.norm() * dictionary.norm(dim=1).max()
+            stopped = stopped or bool(scores[best] <= rounding)
+            indices = [*indices, best]
+            if stopped:
+                acts = torch.cat([acts, x.new_zeros(1)])
+            else:
+                acts = torch.linalg.pinv(dictionary[indices].T) @ x
+                residual = x - acts @ dictionary[indices]
+        tokens.append((acts, torch.tensor(indices), residual))
+    acts, indices, residual = (torch.stack(part) for part in zip(*tokens, strict=True))
+    return acts, indices, residual

@@ -1,4 +1,4 @@
-"""Sparse autoencoders that choose latents by TopK or by matching pursuit.
+"""Sparse coders: autoencoders and transcoders whose variant says how they choose, subtract and decode.
 
 Shape suffixes: B tokens, D input width, M latents, K active latents per token.
 """
@@ -7,33 +7,23 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from kernels import decoder_gram, matching_pursuit, sparse_decode, topk_encode
+from kernels import decoder_gram, sparse_decode, topk_encode
 from kernels.backend import backend_of
 from kernels.checks import check_matrix
 from kernels.forms import best_form
 from kernels.rules import Rules
+from models import checkpoint, hub
 from models.config import SparseCoderConfig
-
-
-class Encoded(NamedTuple):
-    """Active latents of each token."""
-
-    latent_acts: Tensor
-    """Activations, [B, K]."""
-    latent_indices: Tensor
-    """Latents, [B, K] int64."""
-    unexplained: Tensor
-    """What latents not chosen can still be scored on, [B, D]: the centred input (topk) or the last residual (mp)."""
+from models.encoding import Encoded, choose
 
 
 class ForwardOutput(NamedTuple):
     """Reconstruction and its losses."""
 
     sae_out: Tensor
-    """Reconstruction in the units of the input, [B, D]."""
+    """Reconstruction, or a transcoder's prediction, in the units of the target, [B, D]."""
     latent_acts: Tensor
     """Activations, [B, K]."""
     latent_indices: Tensor
@@ -50,48 +40,100 @@ def total_variance(y_BD: Tensor) -> Tensor:
 
 
 class SparseCoder(nn.Module):
-    """A dictionary of `num_latents` directions, `k` of which reconstruct each input.
+    """A dictionary of `num_latents` directions, `k` of which reconstruct each input or predict its target.
 
-    Parameters carry sparsify's names: `encoder.weight` [M, D], `encoder.bias` [M], `W_dec` [M, D] with unit rows,
-    `b_dec` [D]. Encoder and decoder are untied and start equal up to row norms.
+    Parameters carry sparsify's names: `encoder.weight` [M, D] and `encoder.bias` [M] (absent where the variant is
+    tied), `W_dec` [M, D] ([k, M, D] with a decoder per step), `b_dec` [D], `W_skip` [D, D]. Ours beside them: `W_sub`
+    [M, D], subtracted during a pursuit, and `b_in` [D], which centres the input of a pursuit transcoder. Encoder and
+    decoder start equal up to row norms; a transcoder's decoder starts at 0.
     """
 
     def __init__(self, d_in: int, cfg: SparseCoderConfig, device: str | torch.device = "cpu") -> None:
         super().__init__()
+        recipe = cfg.recipe
         self.cfg, self.d_in, self.num_latents = cfg, d_in, cfg.latents(d_in)
         self.input_scale = 1.0
         """Inputs are multiplied by this, so that learning does not depend on a layer's norm; folded when saved."""
-        self.encoder = nn.Linear(d_in, self.num_latents, device=device)
-        self.encoder.bias.data.zero_()
-        self.W_dec = nn.Parameter(self.encoder.weight.data.clone())
+        self.output_scale = 1.0
+        """The same for targets; equals `input_scale` unless this is a transcoder."""
+        encoder = nn.Linear(d_in, self.num_latents, device=device)
+        encoder.bias.data.zero_()
+        weight, zeros = encoder.weight.data, torch.zeros(d_in, device=device)
+        self.encoder = None if recipe.tied else encoder
+        copies = weight.expand(cfg.k, -1, -1) if recipe.step_decoders else weight
+        self.W_dec = nn.Parameter(torch.zeros_like(weight) if recipe.transcode else copies.clone())
+        self.b_dec = nn.Parameter(zeros.clone())
+        self.W_sub = nn.Parameter(weight.clone()) if recipe.subtraction == "separate" else None
+        self.b_in = nn.Parameter(zeros.clone()) if recipe.transcode and recipe.choice == "pursuit" else None
+        self.W_skip = nn.Parameter(torch.zeros(d_in, d_in, device=device)) if recipe.skip else None
         self.set_decoder_norm_to_unit_norm()
-        self.b_dec = nn.Parameter(torch.zeros(d_in, device=device))
+
+    @property
+    def W_enc(self) -> Tensor:
+        """Encoder rows, [M, D]; `W_dec` itself where tied."""
+        return self.W_dec if self.encoder is None else self.encoder.weight
+
+    @property
+    def b_enc(self) -> Tensor | None:
+        """Encoder bias, [M]; None where tied."""
+        return None if self.encoder is None else self.encoder.bias
+
+    @property
+    def subtracted_rows(self) -> Tensor:
+        """What a pursuit subtracts per unit of activation, [M, D] or [k, M, D]."""
+        if self.W_sub is not None:
+            return self.W_sub
+        return self.W_enc if self.cfg.recipe.subtraction == "encoder" else self.W_dec
 
     def gram(self, tokens: int) -> Tensor | None:
         """The matrix that micro-batches adding up to `tokens` can share while weights stay; None where none pays."""
-        if self.cfg.variant != "mp":
+        recipe = self.cfg.recipe
+        if recipe.choice != "pursuit" or recipe.refit != "none" or recipe.sliced or recipe.step_decoders:
             return None
-        weight = self.encoder.weight
-        form, _ = best_form(backend_of(weight).rates(weight), tokens, self.num_latents, self.d_in, Rules(k=self.cfg.k))
-        return decoder_gram(self.W_dec, weight) if form == "update" else None
+        weight, rules = self.W_enc, Rules(k=self.cfg.k, repeats=recipe.repeats)
+        form, _ = best_form(backend_of(weight).rates(weight), tokens, self.num_latents, self.d_in, rules)
+        return decoder_gram(self.subtracted_rows, weight) if form == "update" else None
 
-    def encode(self, x: Tensor, *, gram: Tensor | None = None) -> Encoded:
-        """Choose the active latents of `x` [B, D]; activations are in units of `input_scale · x`."""
+    def encode(self, x: Tensor, k: int | None = None, *, gram: Tensor | None = None) -> Encoded:
+        """Choose the active latents of `x` [B, D]; activations are in units of `input_scale · x`.
+
+        `k` asks for another number of them than the coder was made with. Raises ValueError where the variant's weights
+        belong to one k, and for shapes that do not fit.
+        """
+        if k is not None and k != self.cfg.k and not self.cfg.recipe.any_k:
+            raise ValueError(f"k {k}: must be {self.cfg.k} for variant {self.cfg.variant}, whose weights belong to steps")
+        return choose(self, self._centred(self._as_input("x", x)), k or self.cfg.k, gram)
+
+    def _as_input(self, name: str, x: Tensor) -> Tensor:
+        """`x` in the dtype of the weights, since sums of squares overflow in half precision."""
         x = x.to(self.W_dec.dtype)
-        check_matrix("x", x, columns=self.d_in)
-        centred = x * self.input_scale - self.b_dec
-        weight, bias = self.encoder.weight, self.encoder.bias
-        if self.cfg.variant == "topk":
-            return Encoded(*topk_encode(centred, weight, bias, self.cfg.k), centred)
-        return Encoded(
-            *matching_pursuit(
-                centred, weight, bias, self.W_dec, self.cfg.k, detach_residual=self.cfg.detach_residual, gram=gram
-            )
-        )
+        check_matrix(name, x, columns=self.d_in)
+        return x
 
-    def decode(self, acts: Tensor, indices: Tensor) -> Tensor:
-        """Reconstruction [B, D] in the units of the input, from activations and indices [B, K]."""
-        return (sparse_decode(acts, indices, self.W_dec) + self.b_dec) / self.input_scale
+    def _centred(self, x_BD: Tensor) -> Tensor:
+        """Scaled inputs minus their learned centre; an ordinary transcoder's is in its encoder bias."""
+        centre = self.b_in if self.cfg.recipe.transcode else self.b_dec
+        scaled = x_BD * self.input_scale
+        return scaled if centre is None else scaled - centre
+
+    def decode(self, acts: Tensor, indices: Tensor, x: Tensor | None = None) -> Tensor:
+        """Reconstruction [B, D] in the units of the target, from activations and indices [B, K].
+
+        A coder with a skip connection needs the input `x` [B, D] too. Raises ValueError without it.
+        """
+        out = sparse_decode(acts, self._decoder_rows(indices), self.W_dec.flatten(0, -2)) + self.b_dec
+        if self.W_skip is not None:
+            if x is None:
+                raise ValueError(f"x None: variant {self.cfg.variant} has a skip connection and decodes with its input")
+            out = out + (self._as_input("x", x) * self.input_scale) @ self.W_skip.T
+        return out / self.output_scale
+
+    def _decoder_rows(self, indices_BK: Tensor) -> Tensor:
+        """Rows of the flattened `W_dec`: with a decoder per step, entry i is written by that of step i (modulo k)."""
+        if self.W_dec.ndim == 2:
+            return indices_BK
+        steps = torch.arange(indices_BK.shape[1], device=indices_BK.device) % self.cfg.k
+        return indices_BK + steps * self.num_latents
 
     def forward(
         self,
@@ -107,15 +149,15 @@ class SparseCoder(nn.Module):
         `dead_mask` [M] bool asks for the AuxK loss over those latents. `variance` replaces Σ‖y − ȳ‖² of this call, so
         that the losses of micro-batches add up to that of their batch; `gram` is shared between them likewise.
         """
-        x = x.to(self.W_dec.dtype)  # sums of squares overflow in half precision
+        x = self._as_input("x", x)
         y = x if y is None else y.to(x.dtype)
         if y.shape != x.shape:
             raise ValueError(f"y has shape {list(y.shape)}; expected {list(x.shape)}")
         encoded = self.encode(x, gram=gram)
-        if self.cfg.variant == "mp":  # the pursuit has subtracted the reconstruction already
+        if self.cfg.recipe.residual_is_error:  # the pursuit has subtracted the reconstruction already
             sae_out = x - encoded.unexplained / self.input_scale
         else:
-            sae_out = self.decode(encoded.latent_acts, encoded.latent_indices)
+            sae_out = self.decode(encoded.latent_acts, encoded.latent_indices, x)
         error = y - sae_out
         variance = total_variance(y) if variance is None else variance
         auxk = sae_out.new_zeros(())
@@ -130,43 +172,47 @@ class SparseCoder(nn.Module):
         """
         dead = dead_mask_M.nonzero()[:, 0]
         k_aux = min(self.d_in // 2 or 1, len(dead))
-        acts, positions = topk_encode(unexplained_BD, self.encoder.weight[dead], self.encoder.bias[dead], k_aux)
-        predicted_BD = sparse_decode(acts, positions, self.W_dec[dead]) / self.input_scale
+        bias = None if self.b_enc is None else self.b_enc[dead]
+        acts, positions = topk_encode(unexplained_BD, self.W_enc[dead], bias, k_aux)
+        rows = self._decoder_rows(dead[positions])
+        predicted_BD = sparse_decode(acts, rows, self.W_dec.flatten(0, -2)) / self.output_scale
         few_dead = min(1.0, len(dead) / (self.d_in // 2 or 1))  # a handful of dead latents should not dominate
         return few_dead * (predicted_BD - error_BD).pow(2).sum()
 
+    def _unit_rows(self) -> list[nn.Parameter]:
+        """Parameters whose rows are held at length 1."""
+        recipe = self.cfg.recipe
+        held = [self.W_sub, None if recipe.transcode else self.W_dec]
+        held.append(self.encoder.weight if self.encoder is not None and recipe.unit_encoder else None)
+        return [parameter for parameter in held if parameter is not None]
+
     @torch.no_grad()
     def set_decoder_norm_to_unit_norm(self) -> None:
-        """Scale every decoder row to length 1."""
-        self.W_dec.data /= self.W_dec.data.norm(dim=1, keepdim=True).clamp_min(torch.finfo(self.W_dec.dtype).tiny)
+        """Scale the rows that the variant holds at length 1: a decoder's, those subtracted, a unit encoder's."""
+        for parameter in self._unit_rows():
+            parameter.data /= parameter.data.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(parameter.dtype).tiny)
 
     @torch.no_grad()
     def remove_gradient_parallel_to_decoder_directions(self) -> None:
-        """Keep only the part of the decoder's gradient that turns rows: their length is fixed."""
-        if self.W_dec.grad is not None:
-            along_M1 = (self.W_dec.grad * self.W_dec).sum(dim=1, keepdim=True)
-            self.W_dec.grad.addcmul_(along_M1, self.W_dec, value=-1)
-
-    @torch.no_grad()
-    def folded_weights(self) -> dict[str, Tensor]:
-        """Weights of the same function with `input_scale` 1: both biases shrink, activations change their unit."""
-        weights = {name: value.detach().contiguous() for name, value in self.state_dict().items()}
-        for name in ("encoder.bias", "b_dec"):
-            weights[name] = weights[name] / self.input_scale
-        return weights
+        """Keep only the part of those rows' gradients that turns them: their length is fixed."""
+        for parameter in self._unit_rows():
+            if parameter.grad is not None:
+                along = (parameter.grad * parameter).sum(dim=-1, keepdim=True)
+                parameter.grad.addcmul_(along, parameter, value=-1)
 
     def save_to_disk(self, path: Path | str) -> None:
-        """Write `cfg.json` and `sae.safetensors` as sparsify lays them out, `input_scale` folded into the biases."""
-        directory = Path(path)
-        directory.mkdir(parents=True, exist_ok=True)
-        save_file(self.folded_weights(), directory / "sae.safetensors")
-        self.cfg.write(directory / "cfg.json", self.d_in, trained_input_scale=self.input_scale)
+        """Write `cfg.json` and `sae.safetensors` as sparsify lays them out, the scales folded into the weights."""
+        checkpoint.save(self, Path(path))
 
     @staticmethod
     def load_from_disk(path: Path | str, device: str | torch.device = "cpu") -> "SparseCoder":
         """Read what `save_to_disk`, or sparsify's, wrote. Raises ValueError for a coder of another kind."""
-        directory = Path(path)
-        cfg, d_in = SparseCoderConfig.read(directory / "cfg.json")
-        coder = SparseCoder(d_in, cfg, device=device)
-        coder.load_state_dict(load_file(directory / "sae.safetensors", device=str(device)))
-        return coder
+        return checkpoint.load(Path(path), device)
+
+    @staticmethod
+    def load_from_hub(name: str, hookpoint: str | None = None, device: str | torch.device = "cpu") -> "SparseCoder":
+        """Read a coder, ours or sparsify's, from the Hugging Face hub; `hookpoint` is its folder in the repository.
+
+        Raises FileNotFoundError where there is no coder at that place.
+        """
+        return checkpoint.load(hub.download(name, hookpoint), device)
