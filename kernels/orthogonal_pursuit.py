@@ -65,4 +65,5 @@ def _choose(r0: Tensor, dictionary: Tensor, k: int) -> tuple[Tensor, Tensor]:
 def _refit(gram_BKK: Tensor, products_BK: Tensor, active_BK: Tensor) -> Tensor:
     """Least-squares coefficients [B, K]; 0 where not active, whose rows and columns of the Gram matrix are 0."""
     idle = torch.diag_embed((~active_BK).to(gram_BKK.dtype))
-    return torch.linalg.solve(gram_BKK + idle, products_BK[:, :, None])[:, :, 0]
+    acts: Tensor = torch.linalg.solve(gram_BKK + idle, products_BK[:, :, None])[:, :, 0]
+    return acts

@@ -75,7 +75,7 @@ def gradient_pursuit(
     rules, latents = Rules(k=k, sliced=sliced), W_enc.shape[0]
     tokens = []
     for x in r0:
-        acts, indices = x.new_zeros(0), []
+        acts, indices = x.new_zeros(0), list[int]()
         for i in range(k):
             residual = x - acts @ W_dec[indices]
             scores = torch.relu(W_enc @ residual + (0 if b_enc is None else b_enc))
@@ -85,15 +85,14 @@ def gradient_pursuit(
             if acts[-1] > 0:
                 acts = gradient_pursuit_step(x[None], acts[None], torch.tensor([indices]), W_enc, W_dec)[0]
         tokens.append((acts, torch.tensor(indices), x - acts @ W_dec[indices]))
-    acts, indices, residual = (torch.stack(part) for part in zip(*tokens, strict=True))
-    return acts, indices, residual
+    return _stacked(tokens)
 
 
 def orthogonal_pursuit(r0: Tensor, dictionary: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     """Least squares on all latents chosen so far after every choice, one token at a time."""
     tokens = []
     for x in r0:
-        acts, indices, residual, stopped = x.new_zeros(0), [], x, False
+        acts, indices, residual, stopped = x.new_zeros(0), list[int](), x, False
         for _ in range(k):
             scores = dictionary @ residual
             allowed = [j for j in range(len(dictionary)) if j not in indices]
@@ -107,5 +106,9 @@ def orthogonal_pursuit(r0: Tensor, dictionary: Tensor, k: int) -> tuple[Tensor, 
                 acts = torch.linalg.pinv(dictionary[indices].T) @ x
                 residual = x - acts @ dictionary[indices]
         tokens.append((acts, torch.tensor(indices), residual))
+    return _stacked(tokens)
+
+
+def _stacked(tokens: list[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
     acts, indices, residual = (torch.stack(part) for part in zip(*tokens, strict=True))
     return acts, indices, residual

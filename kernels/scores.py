@@ -1,4 +1,4 @@
-"""Choosing a latent on what a set of active ones leaves over, for pursuits that change every coefficient at each step."""
+"""Choosing a latent on what a set of active ones leaves over, for pursuits that refit."""
 
 import torch
 from torch import Tensor

@@ -9,6 +9,8 @@ if not hasattr(kernels, "matching_pursuit"):
     )
 
 from models.config import SparseCoderConfig
+from models.reencode import reencode
 from models.sparse_coder import SparseCoder
+from models.variants import VARIANTS
 
-__all__ = ["SparseCoder", "SparseCoderConfig"]
+__all__ = ["VARIANTS", "SparseCoder", "SparseCoderConfig", "reencode"]

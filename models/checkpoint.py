@@ -45,7 +45,6 @@ def save(coder: "SparseCoder", directory: Path) -> None:
         **asdict(coder.cfg),
         "d_in": coder.d_in,
         "trained_input_scale": coder.input_scale,
-        "trained_output_scale": coder.output_scale,
     }
     (directory / CONFIG_FILE).write_text(json.dumps(content, indent=2) + "\n")
 

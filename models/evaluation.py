@@ -52,12 +52,13 @@ class Evaluation:
     active: int = 0
 
     @torch.no_grad()
-    def add(self, x_BD: Tensor, massive_B: Tensor) -> None:
-        """Score a batch [B, D]; `massive_B` bool marks tokens of outlying norm."""
-        out = self.coder(x_BD, gram=self.gram)
-        self.with_massive.add(x_BD, out.sae_out)
-        self.without_massive.add(x_BD[~massive_B], out.sae_out[~massive_B])
-        self.active += int((out.latent_acts > 0).sum())
+    def add(self, x_BD: Tensor, massive_B: Tensor, y_BD: Tensor | None = None) -> None:
+        """Score a batch [B, D]; `massive_B` bool marks tokens of outlying norm, `y_BD` is a transcoder's target."""
+        y_BD = x_BD if y_BD is None else y_BD
+        out = self.coder(x_BD, y_BD, gram=self.gram)
+        self.with_massive.add(y_BD, out.sae_out)
+        self.without_massive.add(y_BD[~massive_B], out.sae_out[~massive_B])
+        self.active += int((out.latent_acts != 0).sum())
 
     def metrics(self) -> dict[str, float]:
         """`val/fvu` over ordinary tokens, `val/fvu_with_massive` over all, `l0` active latents per token, counts."""

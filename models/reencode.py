@@ -21,7 +21,7 @@ def reencode(coder: SparseCoder, variant: str = "ito", k: int | None = None) -> 
         raise ValueError(f"variant {variant!r}: allowed are {', '.join(allowed)}")
     cfg = replace(coder.cfg, variant=variant, k=k or coder.cfg.k, detach_residual=False, residual_threshold=0.0)
     out = SparseCoder(coder.d_in, cfg, device=coder.W_dec.device).to(coder.W_dec.dtype)
-    out.input_scale, out.output_scale = coder.input_scale, coder.output_scale
+    out.input_scale = coder.input_scale
     out.W_dec.copy_(coder.W_dec)
     out.b_dec.copy_(coder.b_dec)
     if out.encoder is not None:

@@ -54,8 +54,8 @@ class SparseCoder(nn.Module):
         self.cfg, self.d_in, self.num_latents = cfg, d_in, cfg.latents(d_in)
         self.input_scale = 1.0
         """Inputs are multiplied by this, so that learning does not depend on a layer's norm; folded when saved."""
-        self.output_scale = 1.0
-        """The same for targets; equals `input_scale` unless this is a transcoder."""
+        self.target_scale = 1.0
+        """A transcoder's targets are learned times this, for the same reason; folded when saved."""
         encoder = nn.Linear(d_in, self.num_latents, device=device)
         encoder.bias.data.zero_()
         weight, zeros = encoder.weight.data, torch.zeros(d_in, device=device)
@@ -67,6 +67,12 @@ class SparseCoder(nn.Module):
         self.b_in = nn.Parameter(zeros.clone()) if recipe.transcode and recipe.choice == "pursuit" else None
         self.W_skip = nn.Parameter(torch.zeros(d_in, d_in, device=device)) if recipe.skip else None
         self.set_decoder_norm_to_unit_norm()
+
+    @property
+    def output_scale(self) -> float:
+        """What outputs are divided by: `target_scale` where input and target are different things."""
+        recipe = self.cfg.recipe
+        return self.target_scale if recipe.transcode and not recipe.one_scale else self.input_scale
 
     @property
     def W_enc(self) -> Tensor:
@@ -101,8 +107,10 @@ class SparseCoder(nn.Module):
         belong to one k, and for shapes that do not fit.
         """
         if k is not None and k != self.cfg.k and not self.cfg.recipe.any_k:
-            raise ValueError(f"k {k}: must be {self.cfg.k} for variant {self.cfg.variant}, whose weights belong to steps")
-        return choose(self, self._centred(self._as_input("x", x)), k or self.cfg.k, gram)
+            raise ValueError(
+                f"k {k}: must be {self.cfg.k} for variant {self.cfg.variant}, whose weights belong to steps"
+            )
+        return choose(self, self._centred(self._as_input("x", x)), self.cfg.k if k is None else k, gram)
 
     def _as_input(self, name: str, x: Tensor) -> Tensor:
         """`x` in the dtype of the weights, since sums of squares overflow in half precision."""
@@ -182,9 +190,8 @@ class SparseCoder(nn.Module):
     def _unit_rows(self) -> list[nn.Parameter]:
         """Parameters whose rows are held at length 1."""
         recipe = self.cfg.recipe
-        held = [self.W_sub, None if recipe.transcode else self.W_dec]
-        held.append(self.encoder.weight if self.encoder is not None and recipe.unit_encoder else None)
-        return [parameter for parameter in held if parameter is not None]
+        held = {"W_sub": True, "W_dec": not recipe.transcode, "encoder.weight": recipe.unit_encoder}
+        return [parameter for name, parameter in self.named_parameters() if held.get(name, False)]
 
     @torch.no_grad()
     def set_decoder_norm_to_unit_norm(self) -> None:

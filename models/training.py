@@ -69,31 +69,51 @@ class Trainer:
         """Training tokens since each latent last fired, [M]."""
 
     @torch.no_grad()
-    def initialise(self, sample_BD: Tensor) -> None:
-        """Start `b_dec` at the data's mean and scale inputs to variance `d_in`, so that one learning rate fits all."""
+    def initialise(self, x_BD: Tensor, y_BD: Tensor | None = None) -> None:
+        """Centre the encoder, start `b_dec` at the mean of the target, scale inputs and targets to variance `d_in`.
+
+        `y_BD` is a transcoder's target. Raises TrainingDiverged where activations do not vary or are not finite.
+        """
+        coder = self.coder
+        y_BD = x_BD if y_BD is None else y_BD
+        coder.input_scale, coder.target_scale = self._scale(x_BD), self._scale(y_BD)
+        coder.b_dec.copy_(y_BD.double().mean(dim=0) * coder.output_scale)
+        if coder.cfg.recipe.transcode:
+            centre_D = (x_BD.double().mean(dim=0) * coder.input_scale).to(coder.W_enc.dtype)
+            if coder.b_in is not None:
+                coder.b_in.copy_(centre_D)
+            elif coder.b_enc is not None:
+                coder.b_enc.copy_(-coder.W_enc @ centre_D)
+
+    def _scale(self, sample_BD: Tensor) -> float:
+        """Factor that gives tokens the variance `d_in`, so that one learning rate fits all."""
         variance = total_variance(sample_BD.double()) / len(sample_BD)
         if not (torch.isfinite(variance) and variance > 0):
             raise TrainingDiverged(f"the first activations have variance {float(variance)}; nothing to learn from")
-        self.coder.input_scale = float((self.coder.d_in / variance).sqrt())
-        self.coder.b_dec.copy_(sample_BD.double().mean(dim=0) * self.coder.input_scale)
+        return float((self.coder.d_in / variance).sqrt())
 
-    def step(self, x_BD: Tensor) -> float:
-        """One optimiser step on a batch [B, D]; returns its FVU. Raises TrainingDiverged for NaN or inf."""
+    def step(self, x_BD: Tensor, y_BD: Tensor | None = None) -> float:
+        """One optimiser step on a batch [B, D]; returns its FVU. Raises TrainingDiverged for NaN or inf.
+
+        `y_BD` is a transcoder's target, [B, D].
+        """
         x_BD = x_BD.to(self.coder.W_dec.dtype)
+        y_BD = x_BD if y_BD is None else y_BD.to(x_BD.dtype)
         lr = self.cfg.lr_at(self.step_count)
         for group in self.optimiser.param_groups:
             group["lr"] = lr
         self.optimiser.zero_grad()
-        variance, gram = total_variance(x_BD), self.coder.gram(len(x_BD))
+        variance, gram = total_variance(y_BD), self.coder.gram(len(x_BD))
         dead_mask = self.silent_tokens >= self.cfg.dead_window_tokens if self.cfg.auxk_alpha else None
         fired = torch.zeros_like(self.silent_tokens, dtype=torch.bool)
         loss, fvu = 0.0, 0.0
-        for micro_BD in torch.split(x_BD, self.cfg.micro_batch_tokens):
-            out = self.coder(micro_BD, dead_mask=dead_mask, variance=variance, gram=gram)
+        size = self.cfg.micro_batch_tokens
+        for x_TD, y_TD in zip(torch.split(x_BD, size), torch.split(y_BD, size), strict=True):
+            out = self.coder(x_TD, y_TD, dead_mask=dead_mask, variance=variance, gram=gram)
             micro_loss = out.fvu + self.cfg.auxk_alpha * out.auxk_loss
             micro_loss.backward()
             loss, fvu = loss + float(micro_loss.detach()), fvu + float(out.fvu.detach())
-            fired[out.latent_indices[out.latent_acts > 0]] = True
+            fired[out.latent_indices[out.latent_acts != 0]] = True
         if not math.isfinite(loss):
             raise TrainingDiverged(f"loss became {loss} at step {self.step_count}")
         self.coder.remove_gradient_parallel_to_decoder_directions()
@@ -117,7 +137,8 @@ class Trainer:
         save_file(
             {name: value.detach().contiguous() for name, value in tensors.items()}, directory / "training.safetensors"
         )
-        content = {"step": self.step_count, "input_scale": self.coder.input_scale, "cursor": cursor}
+        scales = {"input_scale": self.coder.input_scale, "target_scale": self.coder.target_scale}
+        content = {"step": self.step_count, **scales, "cursor": cursor}
         (directory / "training.json").write_text(json.dumps(content))
 
     def restore(self, directory: Path) -> dict[str, Any]:
@@ -125,7 +146,8 @@ class Trainer:
         content = json.loads((directory / "training.json").read_text())
         tensors = load_file(directory / "training.safetensors", device=str(self.coder.W_dec.device))
         self.coder.load_state_dict({name: tensors[f"coder.{name}"] for name in self.parameters})
-        self.coder.input_scale, self.step_count = content["input_scale"], content["step"]
+        self.coder.input_scale, self.coder.target_scale = content["input_scale"], content["target_scale"]
+        self.step_count = content["step"]
         for name, parameter in self.parameters.items():
             if self.step_count:
                 state = {key: tensors[f"adam.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}

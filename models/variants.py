@@ -58,7 +58,7 @@ class Recipe:
         if self.tied and (self.step_decoders or self.transcode or self.subtraction != "decoder" or self.unit_encoder):
             raise ValueError("tied True: needs an autoencoder with one decoder, which it subtracts")
         if self.subtraction != "decoder" and not self.transcode:
-            raise ValueError(f"subtraction {self.subtraction!r}: needs a transcoder; an autoencoder subtracts its decoder")
+            raise ValueError(f"subtraction {self.subtraction!r}: an autoencoder must subtract its decoder")
         if self.step_decoders and (self.sliced or self.transcode):
             raise ValueError("step_decoders True: needs an autoencoder without slices")
         if self.skip and not self.transcode:
@@ -68,6 +68,11 @@ class Recipe:
     def residual_is_error(self) -> bool:
         """Whether what the pursuit leaves over is the reconstruction's error."""
         return self.choice == "pursuit" and not self.transcode
+
+    @property
+    def one_scale(self) -> bool:
+        """Whether input and target must share a scale, one matrix being subtracted here and added there."""
+        return self.transcode and self.choice == "pursuit" and self.subtraction == "decoder"
 
     @property
     def any_k(self) -> bool:

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from models.config import VARIANTS
 from models.training import TrainConfig
+from models.variants import VARIANTS
 from orchestrator.documents import TextConfig
 from orchestrator.errors import UserError
 from orchestrator.tracking_journal import redact
@@ -31,7 +31,7 @@ class SweepConfig:
     expansion_factor: tuple[int, ...] = (8,)
     """Latents as a multiple of the hookpoint's width."""
     variant: tuple[str, ...] = ("topk", "mp")
-    """Sparse coders: topk, mp."""
+    """Sparse coders, by their names in models/variants.py."""
     seed: tuple[int, ...] = (0,)
     """Seeds of initialisation and data order."""
 

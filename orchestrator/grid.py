@@ -44,7 +44,7 @@ class Cell:
     @property
     def coder(self) -> SparseCoderConfig:
         """Architecture of this cell. Raises ValueError where it is impossible."""
-        return SparseCoderConfig(variant=self.variant, expansion_factor=self.expansion_factor, k=self.k)  # type: ignore[arg-type]
+        return SparseCoderConfig(variant=self.variant, expansion_factor=self.expansion_factor, k=self.k)
 
     @property
     def params(self) -> dict[str, Any]:
