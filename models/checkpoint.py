@@ -62,7 +62,8 @@ def load(directory: Path, device: str | torch.device = "cpu") -> "SparseCoder":
         content = {**content, "variant": _sparsify_variant(directory / CONFIG_FILE, content)}
         if content["variant"] == "sst" and not content.get("transcode", False):
             # sparsify centres the input of such a coder by b_dec; an sst has its centre in the encoder's bias.
-            weights["encoder.bias"] = weights["encoder.bias"] - weights["encoder.weight"] @ weights["b_dec"]
+            weight, bias, centre = (weights[name].float() for name in ("encoder.weight", "encoder.bias", "b_dec"))
+            weights["encoder.bias"] = bias - weight @ centre
     known = {field.name for field in fields(SparseCoderConfig)}
     cfg = SparseCoderConfig(**{name: content[name] for name in known & content.keys()})
     coder = SparseCoder(content["d_in"], cfg, device=device)
