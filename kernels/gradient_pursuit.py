@@ -14,7 +14,8 @@ def gradient_pursuit_step(
 ) -> Tensor:
     """Move all active coefficients of each token along the gradient of its error, as far as reduces it most.
 
-    With `r = x − Σ_i a_i W[j_i]`: `g = D[j] r`, `c = Σ_i g_i D[j_i]`, and `a ← relu(a + g·⟨c, r⟩ / ⟨c, c⟩)`.
+    With `r = x − Σ_i a_i W[j_i]`: `g = D[j] r`, `c = Σ_i g_i D[j_i]`, and `a ← relu(a + g·⟨c, r⟩ / ⟨c, c⟩)`. ⟨c, r⟩ is
+    ⟨g, g⟩, and taken as such, or the ratio would be one of rounding errors where a single latent fits already.
 
     Args:
         x: what is to be reconstructed, without bias, [B, D], float32 or float64.
@@ -34,7 +35,7 @@ def gradient_pursuit_step(
     gradient = sparse_scores(residual, indices, dictionary)
     change = sparse_decode(gradient, indices, dictionary)
     norm = change.pow(2).sum(dim=1, keepdim=True)
-    step = (change * residual).sum(dim=1, keepdim=True) / torch.where(norm > 0, norm, 1)
+    step = gradient.pow(2).sum(dim=1, keepdim=True) / torch.where(norm > 0, norm, 1)
     return torch.relu(acts + step * gradient)
 
 

@@ -1,4 +1,4 @@
-"""Sparse coders with random weights, and what they must compute, in plain float64: definitions, not models' own code."""
+"""Sparse coders with random weights, and what they must compute by definition, in plain float64."""
 
 import torch
 from torch import Tensor
