@@ -5,7 +5,7 @@ from torch import Tensor
 
 from kernels.checks import as_weights
 from kernels.rules import Rules
-from kernels.scores import Chooser, check_pursuit
+from kernels.scores import Chooser, check_dictionary
 from kernels.sparse_decode import sparse_decode, sparse_scores
 
 
@@ -31,7 +31,7 @@ def orthogonal_pursuit(r0: Tensor, dictionary: Tensor, k: int) -> tuple[Tensor, 
         ValueError: shapes, dtypes or devices that do not fit, naming the argument.
     """
     r0 = as_weights(r0, dictionary)
-    check_pursuit(r0, dictionary, None, dictionary, k)
+    check_dictionary(r0, "dictionary", dictionary, k)
     with torch.no_grad():
         acts, indices, active, factor = _pursue(r0, dictionary, k)
     # The refit once more, from coefficients that are already best: nothing moves, and the gradients are those of a.
