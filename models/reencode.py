@@ -6,6 +6,9 @@ import torch
 
 from models.sparse_coder import SparseCoder
 
+LONGEST_ROW = 1.05
+"""Rows of length 1 that were stored in bfloat16 are shorter than this."""
+
 
 @torch.no_grad()
 def reencode(coder: SparseCoder, variant: str = "ito", k: int | None = None) -> SparseCoder:
@@ -13,12 +16,15 @@ def reencode(coder: SparseCoder, variant: str = "ito", k: int | None = None) -> 
 
     `ito` is inference-time optimisation (Smith 2024), `mp` and `mp-tied` are matching pursuit, `omp` refits by least
     squares; the encoder is the decoder and its bias 0. `k` active latents, as many as `coder` has unless given.
-    Raises ValueError for a coder with more than one decoder row per latent, a transcoder, and for other variants.
+    Raises ValueError for a coder with more than one decoder row per latent, a transcoder, other variants, and matching
+    pursuit on rows longer than 1, which would raise the error step by step.
     """
     if coder.cfg.recipe.transcode or coder.cfg.recipe.step_decoders:
         raise ValueError(f"variant {coder.cfg.variant!r}: only an autoencoder with one decoder can be encoded anew")
     if variant not in (allowed := ("ito", "mp", "mp-tied", "omp")):
         raise ValueError(f"variant {variant!r}: allowed are {', '.join(allowed)}")
+    if variant in ("mp", "mp-tied") and (length := coder.W_dec.norm(dim=1).max()) > LONGEST_ROW:
+        raise ValueError(f"variant {variant!r}: needs decoder rows of length 1, these go up to {length:.3g}")
     k = coder.cfg.k if k is None else k
     cfg = replace(coder.cfg, variant=variant, k=k, detach_residual=False, residual_threshold=0.0)
     out = SparseCoder(coder.d_in, cfg, device=coder.W_dec.device).to(coder.W_dec.dtype)

@@ -71,3 +71,12 @@ def test_other_encoders_are_refused(variant):
 def test_another_number_of_latents_that_cannot_be_is_refused(k, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         reencode(make_coder(), "ito", k)
+
+
+def test_matching_pursuit_on_rows_longer_than_one_is_refused():
+    coder, x = make_coder(), make_tokens(20)
+    coder.W_dec.data *= 1.8
+    for variant in ("mp", "mp-tied"):
+        with pytest.raises(ValueError, match=rf"^variant '{variant}': needs decoder rows of length 1, these .* 1\.8$"):
+            reencode(coder, variant)
+    assert reencode(coder, "omp")(x).fvu < reencode(coder, "ito")(x).fvu < 0.5
