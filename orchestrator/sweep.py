@@ -49,6 +49,7 @@ class Prepared:
 
     cfg: SweepConfig
     hookpoints: dict[str, list[Hookpoint]]
+    """What is extracted from each model: the hookpoints of the grid, and the inputs that transcoders read."""
     cells: list[Cell]
     shares: Shares
     plan: Plan
@@ -71,10 +72,26 @@ class Outcome:
 def prepare(cfg: SweepConfig, hardware: Hardware) -> Prepared:
     """Check everything that needs no weights and predict the cost. Raises UserError."""
     check_text(cfg.text_config())
-    hookpoints = {model: resolve_hookpoints(model, cfg.hookpoint) for model in cfg.model}
-    grid = cells(cfg, hookpoints)
+    asked = {model: resolve_hookpoints(model, cfg.hookpoint) for model in cfg.model}
+    grid = cells(cfg, asked)
+    hookpoints = {model: _extracted(model, points, grid) for model, points in asked.items()}
     shares = share(hardware, cfg.gpus_per_trial, len(cfg.model))
     return Prepared(cfg, hookpoints, grid, shares, make_plan(cfg, grid, hookpoints, hardware, shares))
+
+
+def _extracted(model: str, asked: list[Hookpoint], grid: list[Cell]) -> list[Hookpoint]:
+    """The hookpoints of one model that its trials read. Raises UserError for a transcoded module of two widths."""
+    ours = [cell for cell in grid if cell.model == model]
+    found = {point.name: point for point in asked}
+    if inputs := sorted({cell.source for cell in ours} - found.keys()):
+        found |= {point.name: point for point in resolve_hookpoints(model, inputs)}
+    for cell in ours:
+        if (width := found[cell.source].width) != cell.d_in:
+            raise UserError(
+                f"variant {cell.variant!r}: needs as many inputs as outputs, and {cell.hookpoint!r} has {width} and "
+                f"{cell.d_in}"
+            )
+    return list(found.values())
 
 
 def claim(cfg: SweepConfig) -> Path:
@@ -255,7 +272,8 @@ def _job(prepared: Prepared, cell: Cell, directory: Path) -> TrialJob:
         sweep=prepared.cfg,
         directory=(directory / "trials" / cell.name).resolve(),
         broker=_broker_name(prepared.cfg.model.index(cell.model)),
-        hookpoint=names.index(cell.hookpoint),
+        hookpoint=names.index(cell.source),
+        target=names.index(cell.hookpoint) if cell.source != cell.hookpoint else None,
         threads=int(prepared.shares.trial["cpu"]),
     )
 

@@ -41,13 +41,14 @@ class TrialJob:
     directory: Path
     broker: str
     hookpoint: int
+    target: int | None
     threads: int
 
     def to_json(self) -> dict[str, Any]:
         """What Ray hands to the trial's process."""
         return {
             "cell": self.cell.to_json(), "sweep": json.dumps(self.sweep.to_json()), "directory": str(self.directory),
-            "broker": self.broker, "hookpoint": self.hookpoint, "threads": self.threads,
+            "broker": self.broker, "hookpoint": self.hookpoint, "target": self.target, "threads": self.threads,
         }  # fmt: skip
 
     @classmethod
@@ -71,7 +72,9 @@ def run_trial(config: dict[str, Any]) -> None:
     if not torch.cuda.is_available():
         # Extraction shares the cores and every trial waits for it: without this it ran at a quarter of its speed.
         os.setpriority(os.PRIO_PROCESS, 0, TRIAL_NICENESS)
-    reader = ShardReader(ray.get_actor(job.broker), job.hookpoint, job.sweep.exclude_first, job.sweep.massive_multiple)
+    reader = ShardReader(
+        ray.get_actor(job.broker), job.hookpoint, job.sweep.exclude_first, job.sweep.massive_multiple, job.target
+    )
     try:
         result = train(job, reader, tune.report)
     except (TrainingDiverged, ActivationError) as error:
@@ -96,10 +99,10 @@ def train(job: TrialJob, reader: ShardReader, report: Callable[[dict[str, Any]],
     newest = _newest_checkpoint(job.directory)
     stream = TrainStream(reader, sweep.shards("train"), job.cell.seed, trainer.restore(newest) if newest else None)
     if newest is None:
-        trainer.initialise(stream.first_shard().to(device))
+        trainer.initialise(*stream.first_shard().to(device))
     clock = _Clock(trainer.step_count)
     for step in range(trainer.step_count + 1, sweep.steps + 1):
-        fvu = trainer.step(stream.next_batch(sweep.batch_tokens).to(device))
+        fvu = trainer.step(*stream.next_batch(sweep.batch_tokens).to(device))
         if clock.due() or step in (1, sweep.steps) or step % sweep.checkpoint_every == 0:
             report(
                 {"step": step, "train/fvu": fvu, "dead_pct": trainer.dead_pct(), "lr": trainer.cfg.lr_at(step - 1),
@@ -108,8 +111,9 @@ def train(job: TrialJob, reader: ShardReader, report: Callable[[dict[str, Any]],
         if step % sweep.checkpoint_every == 0 or step == sweep.steps:
             _checkpoint(trainer, job.directory, stream.state())
     evaluation = Evaluation(trainer.coder, trainer.coder.gram(sweep.val_tokens))
-    for x_BD, massive_B in reader.held_out(sweep.shards("val"), sweep.batch_tokens):
-        evaluation.add(x_BD.to(device), massive_B.to(device))
+    for batch, massive_B in reader.held_out(sweep.shards("val"), sweep.batch_tokens):
+        x_BD, y_BD = batch.to(device)
+        evaluation.add(x_BD, massive_B.to(device), y_BD)
     with atomic_directory(job.directory / "coder") as unfinished:
         trainer.coder.save_to_disk(unfinished)
     return {
