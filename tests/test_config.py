@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from models.variants import VARIANTS
 from orchestrator.config import AXES, SweepConfig
 from orchestrator.errors import UserError
 from orchestrator.figures import fvu_against_k
@@ -201,7 +202,7 @@ def test_the_longest_trial_comes_first() -> None:
     assert (grid[-1].variant, grid[-1].k, grid[-1].expansion_factor, grid[-1].d_in) == ("topk", 4, 2, 32)
 
 
-@pytest.mark.parametrize("variant", ["topk", "mp"])
+@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("axis", ["k", "expansion_factor", "d_in"])
 def test_more_costs_more(axis: str, variant: str) -> None:
     cell = Cell("m", "layers.1", 8, 8, variant, 0, 64)
@@ -209,6 +210,24 @@ def test_more_costs_more(axis: str, variant: str) -> None:
     assert 0 < cell.step_flops(512) < larger.step_flops(512)
     assert cell.step_flops(512) < cell.step_flops(1024)
     assert 0 < cell.memory_bytes(512) <= larger.memory_bytes(512)
+
+
+def test_work_and_memory_follow_what_a_variant_has() -> None:
+    by_variant = {variant: Cell("m", "layers.1.mlp", 8, 8, variant, 0, 64) for variant in VARIANTS}
+    work = {variant: cell.step_flops(512) for variant, cell in by_variant.items()}
+    memory = {variant: cell.memory_bytes(512) for variant, cell in by_variant.items()}
+    assert work["topk"] < work["mp"] < work["mp-big-decoder"]
+    assert work["mp-sliced"] < work["mp"] < work["ito"]
+    assert memory["omp"] < memory["ito"]
+    assert memory["mp-transcoder"] < memory["mp-transcoder-separate-subtraction"] < memory["mp-big-decoder"]
+    extra = memory["mp-big-decoder"] - memory["topk"]
+    assert extra == 16 * 7 * 8 * 64 * 64  # weights, gradients and two moments of seven more decoders
+
+
+def test_transcoders_read_the_input_of_their_module() -> None:
+    for variant, recipe in VARIANTS.items():
+        cell = Cell("m", "layers.1.mlp", 8, 8, variant, 0, 64)
+        assert cell.source == ("layers.1.mlp:in" if recipe.transcode else "layers.1.mlp")
 
 
 def test_k_beyond_the_latents_is_refused_with_the_place() -> None:

@@ -233,6 +233,8 @@ BAD = {
     "name": "--name undisturbed",
     "resume": "--resume nothing",
     "variant": "--variant gated",
+    "variant 'sst': predicts a module's output": "--variant sst --hookpoint layers.2.mlp:in",
+    "variant 'sst': needs as many inputs as outputs": "--variant sst --hookpoint layers.2.mlp.up_proj",
     "model": "--model /nowhere",
     "warmup_steps": "--warmup-steps 9999",
     "train_tokens 49152: dataset": "--dataset {file}",
