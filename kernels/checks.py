@@ -15,6 +15,12 @@ def check_matrix(name: str, value: Tensor, columns: int | None = None) -> None:
     check_floats(name, value)
 
 
+def check_same_shape(name: str, value: Tensor, other: Tensor) -> None:
+    """`value` must have the shape of `other`. Raises ValueError."""
+    if value.shape != other.shape:
+        raise ValueError(f"{name} has shape {list(value.shape)}; expected {list(other.shape)}")
+
+
 def check_floats(name: str, value: Tensor) -> None:
     """`value` must be float32 or float64, and finite where torch detects anomalies. Raises ValueError."""
     if value.dtype not in FLOATS:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from kernels.checks import as_weights
+from kernels.checks import as_weights, check_alike, check_matrix, check_same_shape
 from kernels.rules import Rules
 from kernels.scores import Chooser, check_pursuit
 from kernels.sparse_decode import sparse_decode, sparse_scores
@@ -14,7 +14,8 @@ def gradient_pursuit_step(
 ) -> Tensor:
     """Move all active coefficients of each token along the gradient of its error, as far as reduces it most.
 
-    With `r = x − Σ_i a_i W[j_i]`: `g = D[j] r`, `c = Σ_i g_i D[j_i]`, and `a ← relu(a + g·⟨c, r⟩ / ⟨c, c⟩)`.
+    With `r = x − Σ_i a_i W[j_i]`: `g = D[j] r`, `c = Σ_i g_i D[j_i]`, and `a ← relu(a + g·⟨c, r⟩ / ⟨c, c⟩)`. ⟨c, r⟩ is
+    ⟨g, g⟩, and taken as such, or the ratio would be one of rounding errors where a single latent fits already.
 
     Args:
         x: what is to be reconstructed, without bias, [B, D], float32 or float64.
@@ -30,11 +31,20 @@ def gradient_pursuit_step(
     Raises:
         ValueError: shapes, dtypes or devices that do not fit, naming the argument.
     """
-    residual = x - sparse_decode(acts, indices, dictionary if decoder is None else decoder)
+    x, acts = as_weights(x, dictionary), as_weights(acts, dictionary)
+    decoder = dictionary if decoder is None else decoder
+    check_matrix("dictionary", dictionary)
+    check_same_shape("decoder", decoder, dictionary)
+    check_matrix("x", x, columns=dictionary.shape[1])
+    check_matrix("acts", acts)
+    check_alike(dictionary=dictionary, decoder=decoder, x=x, acts=acts)
+    if len(acts) != len(x):
+        raise ValueError(f"acts has shape {list(acts.shape)}; expected [{len(x)}, K]")
+    residual = x - sparse_decode(acts, indices, decoder)
     gradient = sparse_scores(residual, indices, dictionary)
     change = sparse_decode(gradient, indices, dictionary)
     norm = change.pow(2).sum(dim=1, keepdim=True)
-    step = (change * residual).sum(dim=1, keepdim=True) / torch.where(norm > 0, norm, 1)
+    step = gradient.pow(2).sum(dim=1, keepdim=True) / torch.where(norm > 0, norm, 1)
     return torch.relu(acts + step * gradient)
 
 

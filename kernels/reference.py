@@ -31,7 +31,9 @@ def gradient_pursuit_step(
     gradient = sparse_scores(residual, indices, dictionary)
     change = sparse_decode(gradient, indices, dictionary)
     norm = change.pow(2).sum(dim=1, keepdim=True)
-    step = (change * residual).sum(dim=1, keepdim=True) / torch.where(norm > 0, norm, 1)
+    step = gradient.pow(2).sum(dim=1, keepdim=True) / torch.where(
+        norm > 0, norm, 1
+    )  # <change, residual> is |gradient|^2
     return torch.relu(acts + step * gradient)
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from kernels.backend import backend_of
-from kernels.checks import check_alike, check_k, check_matrix, check_vector
+from kernels.checks import check_alike, check_k, check_matrix, check_same_shape, check_vector
 from kernels.forms import GRAM_BYTES_LIMIT
 from kernels.rules import Rules
 from kernels.sparse_decode import sparse_decode
@@ -12,16 +12,20 @@ from kernels.sparse_decode import sparse_decode
 
 def check_pursuit(r0: Tensor, W_enc: Tensor, b_enc: Tensor | None, W_dec: Tensor, k: int) -> None:
     """Arguments of a pursuit with one decoder must fit each other. Raises ValueError naming the one that does not."""
-    check_matrix("r0", r0)
-    check_matrix("W_enc", W_enc, columns=r0.shape[1])
-    check_matrix("W_dec", W_dec, columns=r0.shape[1])
-    if W_dec.shape != W_enc.shape:
-        raise ValueError(f"W_dec has shape {list(W_dec.shape)}; expected {list(W_enc.shape)}")
-    check_alike(r0=r0, W_enc=W_enc, W_dec=W_dec)
+    check_dictionary(r0, "W_enc", W_enc, k)
+    check_same_shape("W_dec", W_dec, W_enc)
+    check_alike(r0=r0, W_dec=W_dec)
     if b_enc is not None:
         check_vector("b_enc", b_enc, W_enc.shape[0])
         check_alike(r0=r0, b_enc=b_enc)
-    check_k(k, W_enc.shape[0])
+
+
+def check_dictionary(r0: Tensor, name: str, dictionary: Tensor, k: int) -> None:
+    """`dictionary` must have k rows or more, as wide as `r0`. Raises ValueError naming the one that does not fit."""
+    check_matrix("r0", r0)
+    check_matrix(name, dictionary, columns=r0.shape[1])
+    check_alike(**{"r0": r0, name: dictionary})
+    check_k(k, dictionary.shape[0])
 
 
 class Chooser:

@@ -60,13 +60,14 @@ def load(directory: Path, device: str | torch.device = "cpu") -> "SparseCoder":
     weights = load_file(directory / WEIGHTS_FILE, device=str(device))
     if "variant" not in content:
         content = {**content, "variant": _sparsify_variant(directory / CONFIG_FILE, content)}
-        if content["variant"] == "sst" and not content.get("transcode", False):
-            # sparsify centres the input of such a coder by b_dec; an sst has its centre in the encoder's bias.
-            weights["encoder.bias"] = weights["encoder.bias"] - weights["encoder.weight"] @ weights["b_dec"]
     known = {field.name for field in fields(SparseCoderConfig)}
     cfg = SparseCoderConfig(**{name: content[name] for name in known & content.keys()})
     coder = SparseCoder(content["d_in"], cfg, device=device)
     _check_weights(directory / WEIGHTS_FILE, coder, weights)
+    if cfg.recipe.skip and not content.get("transcode", False):
+        # sparsify centres the input of such a coder by b_dec; an sst has its centre in the encoder's bias.
+        weight, bias, centre = (weights[name].float() for name in ("encoder.weight", "encoder.bias", "b_dec"))
+        weights["encoder.bias"] = bias - weight @ centre
     coder.load_state_dict(weights)
     return coder
 

@@ -7,7 +7,8 @@ def download(name: str, hookpoint: str | None) -> Path:
     """The folder of one coder in a local copy of repository `name`. Raises FileNotFoundError where there is none."""
     from huggingface_hub import snapshot_download
 
-    folder = Path(snapshot_download(name, allow_patterns=f"{hookpoint}/*" if hookpoint else None))
+    top = ["*cfg.json", "sae.safetensors"]  # a coder that lies there; of others what names their folders
+    folder = Path(snapshot_download(name, allow_patterns=f"{hookpoint}/*" if hookpoint else top))
     if hookpoint:
         return folder / hookpoint
     if not (folder / "cfg.json").is_file():

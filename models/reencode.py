@@ -19,7 +19,8 @@ def reencode(coder: SparseCoder, variant: str = "ito", k: int | None = None) -> 
         raise ValueError(f"variant {coder.cfg.variant!r}: only an autoencoder with one decoder can be encoded anew")
     if variant not in (allowed := ("ito", "mp", "mp-tied", "omp")):
         raise ValueError(f"variant {variant!r}: allowed are {', '.join(allowed)}")
-    cfg = replace(coder.cfg, variant=variant, k=k or coder.cfg.k, detach_residual=False, residual_threshold=0.0)
+    k = coder.cfg.k if k is None else k
+    cfg = replace(coder.cfg, variant=variant, k=k, detach_residual=False, residual_threshold=0.0)
     out = SparseCoder(coder.d_in, cfg, device=coder.W_dec.device).to(coder.W_dec.dtype)
     out.input_scale = coder.input_scale
     out.W_dec.copy_(coder.W_dec)

@@ -6,10 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from models import SparseCoder, SparseCoderConfig
+from models import VARIANTS, SparseCoder, SparseCoderConfig
+from models.evaluation import FvuSum
 from models.training import TrainConfig, Trainer, TrainingDiverged
 
-VARIANTS = ["topk", "mp"]
+CURVES = ["topk", "mp"]
+"""Variants whose learning is followed over many steps; what holds of single steps is tested of all."""
+TRANSCODERS = [name for name, recipe in VARIANTS.items() if recipe.transcode]
 WIDTH = 16
 
 
@@ -47,10 +50,30 @@ def make_batches(count: int, tokens: int = 64, d_in: int = WIDTH) -> list[Tensor
     return list((strengths @ directions + noise + 0.3).split(tokens))
 
 
+def target_of(trainer: Trainer, batch: Tensor) -> Tensor | None:
+    """A transcoder's target: no linear function of the input, of another scale and away from 0. None otherwise."""
+    if not trainer.coder.cfg.recipe.transcode:
+        return None
+    width = batch.shape[1]
+    mix = torch.randn(width, width, generator=torch.Generator().manual_seed(8)).to(batch.dtype)
+    return 5 * torch.relu((batch - 0.3) @ mix) + 1
+
+
+def start(trainer: Trainer, batches: list[Tensor]) -> None:
+    """Initialise on all of the batches."""
+    everything = torch.cat(batches)
+    trainer.initialise(everything, target_of(trainer, everything))
+
+
+def step(trainer: Trainer, batch: Tensor) -> float:
+    """One step; the FVU of its batch."""
+    return trainer.step(batch, target_of(trainer, batch))
+
+
 def train(trainer: Trainer, batches: list[Tensor]) -> list[float]:
     """FVU of each batch."""
-    trainer.initialise(torch.cat(batches))
-    return [trainer.step(batch) for batch in batches]
+    start(trainer, batches)
+    return [step(trainer, batch) for batch in batches]
 
 
 def weights(trainer: Trainer) -> dict[str, Tensor]:
@@ -68,18 +91,22 @@ def test_micro_batches_add_up_to_their_batch(variant, micro_batch_tokens, auxk_a
     fvus, trainers = [], []
     for size in (1000, micro_batch_tokens):
         trainer = make_trainer(
-            variant, d_in=40, num_latents=48, dtype=torch.float64,
+            variant, d_in=40, num_latents=160 if VARIANTS[variant].sliced else 48, dtype=torch.float64,
             micro_batch_tokens=size, auxk_alpha=auxk_alpha, dead_window_tokens=50,
         )  # fmt: skip
         fvus.append(train(trainer, batches))
         trainers.append(trainer)
     whole, cut = trainers
-    assert fvus[1] == pytest.approx(fvus[0], rel=1e-10)
+    # What a dead latent that fires again leaves is at right angles to its row, so that where rows are tied its AuxK
+    # score is a rounding error, on either side of the kink.
+    kink = bool(auxk_alpha) and VARIANTS[variant].tied
+    assert fvus[1] == pytest.approx(fvus[0], rel=1e-3 if kink else 1e-10)
+    close = {"rtol": 1e-3, "atol": 1e-4} if kink else {"rtol": 1e-8, "atol": 1e-8}
     for name, parameter in whole.parameters.items():
-        torch.testing.assert_close(cut.parameters[name].grad, parameter.grad, rtol=1e-8, atol=1e-10, msg=name)
-        torch.testing.assert_close(cut.parameters[name], parameter, rtol=1e-8, atol=1e-8, msg=name)
+        torch.testing.assert_close(cut.parameters[name].grad, parameter.grad, msg=name, **close)
+        torch.testing.assert_close(cut.parameters[name], parameter, msg=name, **close)
     assert torch.equal(cut.silent_tokens, whole.silent_tokens)
-    assert whole.dead_pct() > 0
+    assert whole.dead_pct() > 0 or VARIANTS[variant].sliced  # every latent of a slice gets its turn
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -101,27 +128,44 @@ def test_micro_batches_share_a_gram_that_none_would_build_alone():
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_gradient_of_a_step_is_that_of_the_fvu_of_its_batch(variant):
     trainer, (batch,) = make_trainer(variant, dtype=torch.float64), make_batches(1)
-    trainer.initialise(batch)
-    out = trainer.coder(batch.double())
-    expected = dict(zip(trainer.parameters, torch.autograd.grad(out.fvu, trainer.parameters.values()), strict=True))
-    rows = trainer.coder.W_dec.detach().clone()
-    expected["W_dec"] = expected["W_dec"] - (expected["W_dec"] * rows).sum(dim=1, keepdim=True) * rows
-    assert trainer.step(batch) == pytest.approx(float(out.fvu.detach()), rel=1e-12)
+    batch = batch.double()
+    start(trainer, [batch])
+    step(trainer, batch)  # a transcoder's decoder starts at 0, and with it the gradient of its encoder
+    out = trainer.coder(batch, target_of(trainer, batch))
+    found = torch.autograd.grad(out.fvu, trainer.parameters.values(), allow_unused=True)
+    expected = dict(zip(trainer.parameters, found, strict=True))
+    units = [name for name in expected if is_unit(variant, name)]
+    rows = {name: trainer.parameters[name].detach().clone() for name in units}
+    for name in units:
+        expected[name] = expected[name] - (expected[name] * rows[name]).sum(dim=-1, keepdim=True) * rows[name]
+    assert step(trainer, batch) == pytest.approx(float(out.fvu.detach()), rel=1e-12)
     for name, parameter in trainer.parameters.items():
         torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-9, atol=1e-12, msg=name)
 
 
+def is_unit(variant: str, name: str) -> bool:
+    """Whether rows of this parameter are held at length 1."""
+    recipe = VARIANTS[variant]
+    held = {"W_sub": True, "W_dec": not recipe.transcode, "encoder.weight": recipe.unit_encoder}
+    return held.get(name, False)
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_decoder_rows_keep_their_length_and_are_only_turned(variant):
-    trainer, batches = make_trainer(variant, lr=0.1), make_batches(12)
-    trainer.initialise(batches[0])
+def test_unit_rows_keep_their_length_and_are_only_turned(variant):
+    trainer, batches = make_trainer(variant, lr=0.05), make_batches(8)
+    start(trainer, batches)
     for batch in batches:
-        rows = trainer.coder.W_dec.detach().clone()
-        trainer.step(batch)
-        along = (trainer.coder.W_dec.grad * rows).sum(dim=1).abs()
-        assert along.max() < 1e-6 * trainer.coder.W_dec.grad.norm()
-        torch.testing.assert_close(trainer.coder.W_dec.norm(dim=1), torch.ones(64), rtol=0, atol=1e-6)
-        assert not torch.equal(rows, trainer.coder.W_dec)
+        before = weights(trainer)
+        step(trainer, batch)
+        for name in (name for name in before if is_unit(variant, name)):
+            rows = trainer.parameters[name]
+            along = (rows.grad * before[name]).sum(dim=-1).abs()
+            assert along.max() <= 1e-6 * rows.grad.norm()
+            torch.testing.assert_close(rows.norm(dim=-1), torch.ones(rows.shape[:-1]), rtol=0, atol=1e-6)
+            assert not torch.equal(rows, before[name]) or not rows.grad.any()
+    for name in ("W_dec", "encoder.weight"):
+        if name in trainer.parameters and not is_unit(variant, name):
+            assert (trainer.parameters[name].norm(dim=-1) - 1).abs().max() > 0.05, name
 
 
 def test_half_precision_batches_train_as_their_float32_values():
@@ -166,14 +210,30 @@ def test_steps_take_the_rate_of_the_schedule():
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_initialise_centres_and_scales(variant):
     trainer, sample = make_trainer(variant), 37 * torch.cat(make_batches(4)) + 5
-    trainer.initialise(sample)
-    scaled = sample * trainer.coder.input_scale
-    torch.testing.assert_close(trainer.coder.b_dec.detach(), scaled.mean(dim=0))
-    assert float((scaled - trainer.coder.b_dec.detach()).pow(2).sum(dim=1).mean()) == pytest.approx(WIDTH, rel=1e-5)
+    target = target_of(trainer, sample)
+    start(trainer, [sample])
+    coder, recipe = trainer.coder, VARIANTS[variant]
+    scaled = sample * coder.input_scale
+    assert float((scaled - scaled.mean(dim=0)).pow(2).sum(dim=1).mean()) == pytest.approx(WIDTH, rel=1e-5)
+    output = sample if target is None else target
+    mean = coder.decode(torch.zeros(1, 1), torch.zeros(1, 1, dtype=torch.int64), torch.zeros(1, WIDTH))[0]
+    torch.testing.assert_close(mean.detach(), output.mean(dim=0), rtol=1e-4, atol=1e-4)
+    if not recipe.transcode:
+        return
+    assert not coder.W_dec.any() and (coder.W_skip is None or not coder.W_skip.any())
+    torch.testing.assert_close(coder(sample, target).fvu, torch.ones(()), rtol=1e-4, atol=0)
+    shared = recipe.choice == "pursuit" and recipe.subtraction == "decoder"
+    learned = target * (coder.input_scale if shared else coder.target_scale)
+    torch.testing.assert_close(coder.b_dec.detach(), learned.mean(dim=0), rtol=1e-4, atol=1e-4)
+    if not shared:
+        assert float((learned - learned.mean(dim=0)).pow(2).sum(dim=1).mean()) == pytest.approx(WIDTH, rel=1e-4)
+    centre = 0 if coder.b_in is None else coder.b_in.detach()
+    scores = (scaled - centre) @ coder.encoder.weight.detach().T + coder.encoder.bias.detach()
+    assert scores.mean(dim=0).abs().max() < 1e-4 * float(scores.abs().max())
 
 
 @pytest.mark.parametrize("factor", [1e3, 1e-3])
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", CURVES)
 def test_learning_does_not_depend_on_the_scale_of_the_input(variant, factor):
     curves = [
         train(make_trainer(variant, auxk_alpha=0.1, dead_window_tokens=200), [scale * x for x in make_batches(30)])
@@ -194,15 +254,20 @@ def fire_only(*latents: int, tokens: int = 50) -> Tensor:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_latents_silent_over_the_window_count_as_dead(variant):
+    """Latent j fires on the j-th axis alone, 4 + j on none; in the order that puts j < 4 into both of two slices."""
     trainer = make_trainer(variant, d_in=4, num_latents=8, k=2, lr=1e-7, dead_window_tokens=100)
-    trainer.coder.encoder.weight.data = torch.cat([torch.eye(4), -torch.eye(4)])  # latent j < 4 fires on axis j alone
-    trainer.coder.W_dec.data = trainer.coder.encoder.weight.data.clone()
+    rows = torch.eye(4)[[0, 1, 2, 3]]
+    order = [0, 1, 4, 5, 2, 3, 6, 7]  # slices of four: axes 0 and 1, and 2 and 3
+    for name in {"encoder.weight", "W_dec", "W_sub"} & trainer.parameters.keys():
+        trainer.parameters[name].data.copy_(torch.cat([rows, -rows])[order])
     seen = [trainer.dead_pct()]
     for axes in [(0,), (0, 1), (0,), (0,), (2,)]:
-        trainer.step(fire_only(*axes))
+        batch = fire_only(*axes)
+        trainer.step(batch, batch if variant in TRANSCODERS else None)
         seen.append(trainer.dead_pct())
     assert seen == [0, 0, 100 * 6 / 8, 100 * 6 / 8, 100 * 7 / 8, 100 * 6 / 8]
-    assert trainer.silent_tokens.tolist() == [50, 150, 0, 250, 250, 250, 250, 250]
+    silent = trainer.silent_tokens[[order.index(latent) for latent in range(8)]]
+    assert silent.tolist() == [50, 150, 0, 250, 250, 250, 250, 250]
 
 
 def dead_after_training(variant: str, auxk_alpha: float) -> tuple[float, float]:
@@ -212,7 +277,7 @@ def dead_after_training(variant: str, auxk_alpha: float) -> tuple[float, float]:
     return train(trainer, make_batches(150))[-1], trainer.dead_pct()
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", CURVES)
 def test_auxk_revives_dead_latents(variant):
     fvu, dead = dead_after_training(variant, auxk_alpha=0.0)
     fvu_with_auxk, dead_with_auxk = dead_after_training(variant, auxk_alpha=0.5)
@@ -233,7 +298,7 @@ def test_auxk_changes_nothing_while_no_latent_is_dead(variant):
 
 
 @pytest.mark.parametrize("poison", [float("nan"), float("inf"), -float("inf")], ids=str)
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", CURVES)
 def test_inputs_that_are_no_numbers_stop_training_before_the_weights_change(variant, poison):
     trainer, batches = make_trainer(variant, micro_batch_tokens=20), make_batches(4)
     train(trainer, batches[:3])
@@ -265,8 +330,8 @@ def test_a_restored_run_continues_bit_for_bit(variant, auxk_alpha, tmp_path):
     straight_draw = torch.rand(3)
 
     interrupted = make_trainer(variant, **options)
-    interrupted.initialise(torch.cat(batches))
-    fvus = [interrupted.step(batch) for batch in batches[:4]]
+    start(interrupted, batches)
+    fvus = [step(interrupted, batch) for batch in batches[:4]]
     assert interrupted.dead_pct() > 0
     torch.manual_seed(11)
     interrupted.save(tmp_path, cursor)
@@ -276,9 +341,11 @@ def test_a_restored_run_continues_bit_for_bit(variant, auxk_alpha, tmp_path):
     assert restored.restore(tmp_path) == cursor
     assert torch.equal(torch.rand(3), expected_draw)
     assert not torch.equal(straight_draw, expected_draw)
-    for name in ("encoder.weight", "encoder.bias", "W_dec", "b_dec"):
-        assert torch.equal(restored.parameters[name], interrupted.parameters[name])
-    fvus += [restored.step(batch) for batch in batches[4:]]
+    for name, parameter in interrupted.parameters.items():
+        assert torch.equal(restored.parameters[name], parameter)
+    assert restored.coder.target_scale == straight.coder.target_scale
+    assert (restored.coder.target_scale != restored.coder.input_scale) == (variant in TRANSCODERS)
+    fvus += [step(restored, batch) for batch in batches[4:]]
 
     assert fvus == straight_fvus
     assert restored.step_count == straight.step_count == 10
@@ -323,6 +390,29 @@ def test_a_checkpoint_may_be_deleted_once_restored(tmp_path):
     assert restored.step(batches[2]) == trainer.step(batches[2])
 
 
+# ---- learning
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_hundred_steps_learn_what_holds_for_tokens_not_seen(variant):
+    trainer, batches = make_trainer(variant, lr=2e-2), make_batches(104)
+    train(trainer, batches[:100])
+    held_out = torch.cat(batches[100:])
+    target = target_of(trainer, held_out)
+    target = held_out if target is None else target
+    fvu = held_out_fvu(target, trainer.coder(held_out, target).sae_out.detach())
+    assert fvu < 0.45
+    if trainer.coder.W_skip is not None and not trainer.coder.cfg.recipe.one_scale:
+        x = torch.cat([held_out, torch.ones(len(held_out), 1)], dim=1)
+        assert fvu < held_out_fvu(target, x @ torch.linalg.lstsq(x, target).solution), "latents add to a linear map"
+
+
+def held_out_fvu(target: Tensor, out: Tensor) -> float:
+    sums = FvuSum()
+    sums.add(target, out)
+    return sums.fvu()
+
+
 # ---- golden curves
 
 GOLDEN_STEPS = [0, 5, 10, 20, 40, 79]
@@ -332,7 +422,7 @@ GOLDEN = {
 }
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", CURVES)
 def test_golden_curve(variant):
     curve = train(make_trainer(variant, steps=80, lr=5e-3), make_batches(80))
     assert [curve[step] for step in GOLDEN_STEPS] == pytest.approx(GOLDEN[variant], abs=1e-3)
