@@ -3,6 +3,7 @@
 Shape suffixes: B tokens, D input width, M latents, K active latents per token.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from kernels.backend import backend_of
 from kernels.checks import check_matrix
 from kernels.forms import best_form
 from kernels.rules import Rules
-from models import checkpoint, hub
+from models import checkpoint, hub, saelens
 from models.config import SparseCoderConfig
 from models.encoding import Encoded, choose
 
@@ -210,6 +211,17 @@ class SparseCoder(nn.Module):
     def save_to_disk(self, path: Path | str) -> None:
         """Write `cfg.json` and `sae.safetensors` as sparsify lays them out, the scales folded into the weights."""
         checkpoint.save(self, Path(path))
+
+    def save_to_saelens(self, path: Path | str, metadata: Mapping[str, object] | None = None) -> None:
+        """Write a `topk` or `mp-tied` coder as SAELens does, for `sae_lens.SAE.load_from_disk`.
+
+        It takes inputs, and gives reconstructions and activations, in the units of the inputs trained on: the scales
+        are folded into the weights. `metadata` becomes its `cfg.metadata`: `model_name`, `hook_name` (TransformerLens'
+        name of the place), `dataset_path`, `context_size` or others. A tied pursuit differs in one case: SAELens tests
+        the residual after each step, so a token within `residual_threshold` from the start takes one latent there and
+        none here. Raises ValueError for other variants, FileExistsError where `path` holds a coder.
+        """
+        saelens.save(self, Path(path), metadata)
 
     @staticmethod
     def load_from_disk(path: Path | str, device: str | torch.device = "cpu") -> "SparseCoder":
