@@ -5,6 +5,7 @@ Shape suffixes: B tokens, D input width, M latents, K active latents per token.
 
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import torch
@@ -18,6 +19,7 @@ from kernels.rules import Rules
 from models import checkpoint, hub, saelens
 from models.config import SparseCoderConfig
 from models.encoding import Encoded, choose
+from models.model_card import CARD_FILE, model_card
 
 
 class ForwardOutput(NamedTuple):
@@ -235,3 +237,23 @@ class SparseCoder(nn.Module):
         Raises FileNotFoundError where there is no coder at that place.
         """
         return checkpoint.load(hub.download(name, hookpoint), device)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        hookpoint: str | None = None,
+        *,
+        run: Mapping[str, Mapping[str, object]] | None = None,
+        licence: str | None = None,
+        private: bool | None = None,
+        overwrite: bool = False,
+    ) -> str:
+        """Upload this coder to the Hugging Face hub with a card written from `run`; returns the commit's address.
+
+        `run` and `licence` are those of `models.model_card.model_card`, the rest and the errors those of
+        `models.hub.push_folder`, which uploads what a sweep saved with the card that it wrote.
+        """
+        with TemporaryDirectory() as folder:
+            self.save_to_disk(folder)
+            (Path(folder) / CARD_FILE).write_text(model_card(self, run, licence))
+            return hub.push_folder(folder, repo_id, hookpoint, private=private, overwrite=overwrite)
