@@ -87,12 +87,15 @@ def _one_line(argument: str, repo_id: str) -> Iterator[None]:
     except RepositoryNotFoundError:
         raise FileNotFoundError(f"{told}{constants.ENDPOINT} has no such repository that you may see") from None
     except HfHubHTTPError as error:
-        status = error.response.status_code if error.response is not None else 0
+        status = error.response.status_code
         kind = PermissionError if status in (401, 403) else OSError
-        raise kind(f"{told}{constants.ENDPOINT} refused, {_first_line(error)}") from None
+        reason = _first_line(error.server_message or error)
+        raise kind(f"{told}{constants.ENDPOINT} refused with status {status}, {reason}") from None
     except unreachable as error:
         raise ConnectionError(f"{told}{constants.ENDPOINT} cannot be reached, {_first_line(error)}") from None
+    except RuntimeError as error:  # of the upload of a large file
+        raise OSError(f"{told}{_first_line(error)} ({_first_line(error.__cause__ or error)})") from None
 
 
-def _first_line(error: BaseException) -> str:
+def _first_line(error: object) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

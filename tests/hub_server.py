@@ -1,4 +1,7 @@
-"""A hub on this machine: as much of the Hugging Face hub's HTTP interface as its own client needs for small files."""
+"""A hub on this machine: as much of the Hugging Face hub's HTTP interface as its own client needs for a coder.
+
+Large files go by Git LFS; the hub's newer storage (Xet) is not here.
+"""
 
 import base64
 import hashlib
@@ -20,11 +23,18 @@ class Hub:
     """Contents by repository and path."""
     private: dict[str, object] = field(default_factory=dict)
     commits: list[str] = field(default_factory=list)
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    """Large files by their SHA-256, before a commit says where they go."""
     refuse: int = 0
     """An HTTP status for all that asks to write."""
 
     def sha(self, repo: str) -> str:
         return hashlib.sha1(repr(sorted(self.files[repo].items())).encode()).hexdigest()
+
+
+def mode(path: str) -> str:
+    """How a file is to be uploaded."""
+    return "lfs" if path.endswith(".safetensors") else "regular"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -62,18 +72,29 @@ class _Handler(BaseHTTPRequestHandler):
             return self.answer(self.hub.refuse, b'{"error": "no"}')
         if path == ["api", "repos", "create"]:
             return self.create(json.loads(body))
+        if path[2:] == ["info", "lfs", "objects", "batch"]:
+            objects = [thing | {"actions": {"upload": {"href": f"{self.hub.url}/lfs/{thing['oid']}"}}}
+                       for thing in json.loads(body)["objects"]]  # fmt: skip
+            return self.answer_json({"transfer": "basic", "objects": objects})
         repo, action = "/".join(path[2:4]), path[4]
         if action == "preupload":
-            files = [{"path": file["path"], "uploadMode": "regular", "shouldIgnore": False, "oid": None}
+            files = [{"path": file["path"], "uploadMode": mode(file["path"]), "shouldIgnore": False, "oid": None}
                      for file in json.loads(body)["files"]]  # fmt: skip
             return self.answer_json({"files": files})
         for line in map(json.loads, body.decode().splitlines()):
+            value = line["value"]
             if line["key"] == "header":
-                self.hub.commits.append(line["value"]["summary"])
+                self.hub.commits.append(value["summary"])
+            elif line["key"] == "lfsFile":
+                self.hub.files[repo][value["path"]] = self.hub.blobs[value["oid"]]
             else:
-                self.hub.files[repo][line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+                self.hub.files[repo][value["path"]] = base64.b64decode(value["content"])
         sha = self.hub.sha(repo)
         self.answer_json({"commitOid": sha, "commitUrl": f"{self.hub.url}/{repo}/commit/{sha}"})
+
+    def do_PUT(self) -> None:
+        self.hub.blobs[self.path.rpartition("/")[2]] = self.body()
+        self.answer(200)
 
     def create(self, asked: dict[str, Any]) -> None:
         repo = f"{asked['organization']}/{asked['name']}"
