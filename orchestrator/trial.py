@@ -16,8 +16,10 @@ from ray import tune
 
 from models import SparseCoder
 from models.evaluation import Evaluation
+from models.model_card import CARD_FILE, model_card
 from models.training import Trainer, TrainingDiverged
 from orchestrator.atomic import atomic_directory
+from orchestrator.card import run_of
 from orchestrator.config import SweepConfig
 from orchestrator.grid import Cell
 from orchestrator.reader import ShardReader, TrainStream
@@ -114,15 +116,17 @@ def train(job: TrialJob, reader: ShardReader, report: Callable[[dict[str, Any]],
     for batch, massive_B in reader.held_out(sweep.shards("val"), sweep.batch_tokens):
         x_BD, y_BD = batch.to(device)
         evaluation.add(x_BD, massive_B.to(device), y_BD)
-    with atomic_directory(job.directory / "coder") as unfinished:
-        trainer.coder.save_to_disk(unfinished)
-    return {
+    result = {
         "step": sweep.steps,
         **evaluation.metrics(),
         "dead_pct": trainer.dead_pct(),
         "excluded_first_tokens": stream.cursor.excluded_first,
         "excluded_massive_tokens": stream.cursor.excluded_massive,
     }
+    with atomic_directory(job.directory / "coder") as unfinished:
+        trainer.coder.save_to_disk(unfinished)
+        (unfinished / CARD_FILE).write_text(model_card(trainer.coder, run_of(job.cell, sweep, result)))
+    return result
 
 
 class _Clock:

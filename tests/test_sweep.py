@@ -127,7 +127,7 @@ def test_mlflow_has_a_parent_and_a_nested_run_per_trial(undisturbed: str, storag
         assert run.data.metrics["val/fvu"] == found[run.info.run_name]["val/fvu"]
         assert {"train/fvu", "dead_pct", "l0", "tokens_per_second"} <= set(run.data.metrics)
         assert {file.path for file in client.list_artifacts(run.info.run_id, "checkpoint")} == {
-            "checkpoint/cfg.json", "checkpoint/sae.safetensors"}  # fmt: skip
+            "checkpoint/README.md", "checkpoint/cfg.json", "checkpoint/sae.safetensors"}  # fmt: skip
     assert parent.data.metrics["shards_computed"] == SHARDS
     assert {"config.json", "figures", "comparison.md"} <= {f.path for f in client.list_artifacts(parent.info.run_id)}
 
