@@ -1,8 +1,8 @@
 """A two-level tree of concepts with a known dictionary, after the synthetic experiment of Costa et al. 2025.
 
-*From Flat to Hierarchical: Extracting Sparse Representations with Matching Pursuit*, arXiv 2506.03093; numbers are those
-of the authors' code (github.com/mpsae/MP-SAE: `tree.json`, `toy_model.py`, `train_saes_on_toy.ipynb`), which took the
-tree from N. Nabeshima's toy model of Matryoshka SAEs. With P parents, C children under each and L leaves without any:
+*From Flat to Hierarchical: Extracting Sparse Representations with Matching Pursuit*, arXiv 2506.03093; the numbers are
+those of the authors' code (github.com/mpsae/MP-SAE: `tree.json`, `toy_model.py`, `train_saes_on_toy.ipynb`), which took
+the tree from N. Nabeshima's toy model of Matryoshka SAEs. With P parents, C children under each and L leaves without any:
 
     atoms        N = P + P·C + L unit vectors in d dimensions; the paper: P = 3, C = 3, L = 8, so N = 20 = d
     correlation  ⟨u, v⟩ = c for two different atoms u, v of the top level (parents and leaves), and for two siblings;
@@ -21,6 +21,7 @@ which is what the authors' "mixing" of basis vectors comes to after its rows are
 Shape suffixes: B samples, D width, N atoms, M latents, G atoms of one group.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -100,7 +101,7 @@ class Tree:
         groups = [(0, top), *((top + p * cfg.children, cfg.children) for p in range(cfg.parents))]
         atoms_ND = torch.cat([_mixing(size, cfg.correlation) @ basis_ND[at : at + size] for at, size in groups])
         own_parent = atoms_ND[: cfg.parents].repeat_interleave(cfg.children, dim=0)
-        atoms_ND[top:] = (1 - cfg.overlap**2) ** 0.5 * atoms_ND[top:] + cfg.overlap * own_parent
+        atoms_ND[top:] = math.sqrt(1 - cfg.overlap**2) * atoms_ND[top:] + cfg.overlap * own_parent
         self.atoms_ND = atoms_ND.float()
         """The true dictionary: parents, leaves, children."""
 
@@ -126,9 +127,9 @@ class Tree:
 
 def _mixing(size: int, correlation: float) -> Tensor:
     """The symmetric square root of (1 − c) I + c 11ᵀ, [G, G]."""
-    off = ((1 - correlation + correlation * size) ** 0.5 - (1 - correlation) ** 0.5) / size
+    off = (math.sqrt(1 - correlation + correlation * size) - math.sqrt(1 - correlation)) / size
     eye_GG = torch.eye(size, dtype=torch.float64)
-    return (1 - correlation) ** 0.5 * eye_GG + off
+    return eye_GG * math.sqrt(1 - correlation) + off
 
 
 def recovery(cfg: TreeConfig, atoms_ND: Tensor, rows_MD: Tensor) -> dict[str, float]:
