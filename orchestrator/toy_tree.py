@@ -2,7 +2,7 @@
 
 *From Flat to Hierarchical: Extracting Sparse Representations with Matching Pursuit*, arXiv 2506.03093; the numbers are
 those of the authors' code (github.com/mpsae/MP-SAE: `tree.json`, `toy_model.py`, `train_saes_on_toy.ipynb`), which took
-the tree from N. Nabeshima's toy model of Matryoshka SAEs. With P parents, C children under each and L leaves without any:
+the tree from N. Nabeshima's toy model of Matryoshka SAEs. With P parents, C children under each and L leaves with none:
 
     atoms        N = P + P·C + L unit vectors in d dimensions; the paper: P = 3, C = 3, L = 8, so N = 20 = d
     correlation  ⟨u, v⟩ = c for two different atoms u, v of the top level (parents and leaves), and for two siblings;
