@@ -188,6 +188,12 @@ def test_resume_trains_what_has_no_result_and_nothing_else(finished: Path, capsy
     assert "error" not in capsys.readouterr().err
 
 
+def test_a_trial_that_diverges_is_a_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = [*SMALL, "--storage", str(tmp_path), "--name", "wild", "--lr", "1e30", "--variant", "topk", "--seed", "0"]
+    assert main("", "toy_hierarchy", PRESETS, flags) == 1
+    assert "failed: toy-tree-c0.1-topk-k2-ef1-s0: loss became" in capsys.readouterr().out
+
+
 def test_plan_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main("", "toy_hierarchy", PRESETS, ["--plan", "--preset", "paper", "--storage", str(tmp_path / "s")]) == 0
     assert "135 trials" in capsys.readouterr().out
