@@ -13,7 +13,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile
 
 .DEFAULT_GOAL := help
-.PHONY: help install sweep bench ui test lint format clean
+.PHONY: help install sweep toy bench ui test lint format clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -36,6 +36,9 @@ $(STAMP): requirements.lock pyproject.toml
 
 sweep: $(STAMP) ## Run sweeps/smollm_grid.py; options go in ARGS="--preset laptop"
 	$(BIN)/python sweeps/smollm_grid.py $(ARGS)
+
+toy: $(STAMP) ## Run sweeps/toy_hierarchy.py, which needs no language model; options go in ARGS="--seed 0 1"
+	$(BIN)/python sweeps/toy_hierarchy.py $(ARGS)
 
 # The libraries to compare with ask for more than their measured code uses, hence a virtual environment of their own.
 $(BENCH)/.installed: requirements.lock benchmarks/requirements.lock
