@@ -83,7 +83,7 @@ class Figure:
     name: str
     title: str
     about: str
-    """What the values are means of."""
+    """What the values are means of, and what is missing."""
     variants: tuple[str, ...]
     """In the order of legends; as bars, each has the same place in every panel."""
     panels: tuple[Panel, ...]
@@ -106,8 +106,8 @@ def figures_of(records: Sequence[TrialRecord]) -> list[Figure]:
     if not finished:
         return []
     colours = colours_of(record.variant for record in finished)
-    left_out = f"{len(records) - len(finished)} of {len(records)} trials did not finish and are left out"
-    note = left_out if len(finished) < len(records) else ""
+    unfinished = len(records) - len(finished)
+    note = f"without {unfinished} of {len(records)} trials, unfinished" if unfinished else ""
     drawn = [draw(finished, colours, note) for draw in (fvu_against_k, fvu_by_variant, dead_and_fvu, fvu_against_time)]
     return [figure for figure in drawn if figure is not None]
 
@@ -124,11 +124,11 @@ def fvu_against_k(records: Sequence[TrialRecord], colours: Mapping[str, str], no
     """A panel for each model, hookpoint and expansion factor where some variant has several k."""
     panels = []
     for group in _groups(records, lambda r: (r.model, r.hookpoint, r.expansion_factor)).values():
-        lines = [
-            _line(variant, colours[variant], {k: [r.metrics[FVU] for r in seeds] for k, seeds in by_k.items()})
-            for variant, trials in _by_variant(group, colours)
-            for by_k in [_groups(trials, lambda r: r.k)]
-        ]
+        lines = []
+        for variant, trials in _by_variant(group, colours):
+            by_k = _groups(trials, lambda r: r.k)
+            fvus = {k: [r.metrics[FVU] for r in seeds] for k, seeds in by_k.items()}
+            lines.append(_line(variant, colours[variant], fvus))
         if max(len(line.x) for line in lines) > 1:
             ks = tuple(sorted({record.k for record in group}))
             title = _place(group[0], records)
@@ -168,7 +168,7 @@ def dead_and_fvu(records: Sequence[TrialRecord], colours: Mapping[str, str], not
         ]
         rows += [row] if len(row) == 2 else []
     shown = "" if len(rows) <= MAX_ROWS else f", the first {MAX_ROWS} of {len(rows)} rows"
-    about = _about(records, "band: lowest to highest; interpolated between the reports of a seed", note)
+    about = _about(records, "band: lowest to highest; interpolated between reports", note)
     panels = [panel for row in rows[:MAX_ROWS] for panel in row]
     return _figure("dead_and_fvu", f"Dead latents and training FVU{shown}", about, panels, colours, columns=2)
 

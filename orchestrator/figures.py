@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -24,7 +25,7 @@ PAGE = "figures.html"
 class Command:
     """Draw the figures of a sweep again, from what MLflow has of it."""
 
-    run: tyro.conf.Positional[str]
+    run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
     """Name of the sweep, of which the newest is taken, or id of its parent run."""
     storage: Path = SweepConfig.storage
     """Directory with the SQLite store."""
@@ -48,7 +49,7 @@ def write_figures(name: str, records: Sequence[TrialRecord], directory: Path) ->
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0 done, 2 the user's mistake."""
-    command = tyro.cli(Command, args=argv, description=Command.__doc__)
+    command = tyro.cli(Command, prog="python -m orchestrator.figures", args=argv, description=Command.__doc__)
     try:
         sweep = read_sweep(command.tracking_uri or default_uri(command.storage), command.run)
         # Two sweeps of one name do not overwrite each other's.

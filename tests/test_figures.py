@@ -96,7 +96,7 @@ def test_a_place_without_a_second_k_has_no_panel() -> None:
 def test_trials_that_did_not_finish_are_left_out_and_counted() -> None:
     first, *others = grid(k=(16, 32, 64), variant=("topk",), seed=(0, 1))
     for figure in drawn([unfinished(first), *others]).values():
-        assert figure.about.endswith("; 1 of 6 trials did not finish and are left out")
+        assert figure.about.endswith("; without 1 of 6 trials, unfinished")
         assert "mean of 1 to 2 seeds" in figure.about
     line = drawn([unfinished(first), *others])["fvu_against_k"].panels[0].lines[0]
     assert line.y == approx(0.394, 0.373, 0.341)
@@ -138,7 +138,7 @@ def test_dead_latents_stand_beside_training_fvu() -> None:
     assert (line.x, line.y) == ((1.0, 50.0, 100.0), approx(0.6, 5.5, 10.5))
     assert line.band == (approx(0.1, 5.0, 10.0), approx(1.1, 6.0, 11.0))
     assert fvu.lines[1].y == approx(1.289, 0.309, 0.299)
-    assert "interpolated between the reports of a seed" in figure.about
+    assert "interpolated between reports" in figure.about
 
 
 def test_only_the_first_rows_of_many_are_drawn_and_the_title_says_so() -> None:
