@@ -127,7 +127,7 @@ def fvu_against_k(records: Sequence[TrialRecord], colours: Mapping[str, str], no
         lines = []
         for variant, trials in _by_variant(group, colours):
             by_k = _groups(trials, lambda r: r.k)
-            fvus = {k: [r.metrics[FVU] for r in seeds] for k, seeds in by_k.items()}
+            fvus: dict[float, list[float]] = {k: [r.metrics[FVU] for r in seeds] for k, seeds in by_k.items()}
             lines.append(_line(variant, colours[variant], fvus))
         if max(len(line.x) for line in lines) > 1:
             ks = tuple(sorted({record.k for record in group}))

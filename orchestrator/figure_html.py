@@ -14,7 +14,7 @@ from orchestrator.figure_data import Figure, Line, Panel
 
 PANEL_PIXELS = 260
 BAR_PIXELS = 30
-LOG_TICKS = [digit * 10.0**power for power in range(-4, 4) for digit in (1, 2, 5)]
+LOG_TICKS = [digit * 10.0**power for power in range(-4, 4) for digit in (1, 2, 3, 5, 7)]
 BELOW_PIXELS = 65
 """For the numbers and the label of an x axis."""
 MODEBAR_PIXELS = 35
