@@ -17,6 +17,7 @@ import tyro
 
 from orchestrator.config import SweepConfig
 from orchestrator.errors import UserError
+from orchestrator.figures import PAGE
 from orchestrator.hardware import Hardware, detect
 from orchestrator.language_model import fingerprint
 from orchestrator.sweep import SWEEP_FILE, TRACKING_DIRECTORY, UNFINISHED, Outcome, claim, prepare, run
@@ -191,9 +192,10 @@ def _say(outcome: Outcome, cfg: SweepConfig, directory: Path) -> int:
         "",
         f"shards: {outcome.counters['shards_computed']} computed, {outcome.counters['shards_from_disk']} from disk, "
         f"{outcome.counters['shards_hits']} hits, {outcome.counters['shards_evictions']} evictions",
-        f"sweep:  {directory}",
-        f"figure: {outcome.figure}",
+        f"sweep:   {directory}",
     ]
+    if outcome.figures:
+        lines.append(f"figures: {outcome.figures / PAGE}")
     if outcome.comparison_url:
         lines.append(f"compare in MLflow (start it with `make ui`): {outcome.comparison_url}")
     if outcome.unsent:

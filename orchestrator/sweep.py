@@ -18,12 +18,13 @@ from orchestrator.callbacks import Progress, Tracking, broker_counters, log_resu
 from orchestrator.config import SweepConfig
 from orchestrator.documents import check_text
 from orchestrator.errors import UserError
-from orchestrator.figures import fvu_against_k
+from orchestrator.figures import write_figures
 from orchestrator.grid import Cell, cells
 from orchestrator.hardware import Hardware, Shares, share
 from orchestrator.hookpoints import Hookpoint
 from orchestrator.language_model import fingerprint, load_tokenizer, resolve_hookpoints
 from orchestrator.plan import Plan, make_plan
+from orchestrator.records import journal_records
 from orchestrator.report import comparison_table
 from orchestrator.shard_store import StoreConfig, start_broker
 from orchestrator.shards import ShardSpec
@@ -60,7 +61,8 @@ class Outcome:
     """What a sweep leaves for its user to read."""
 
     table: str
-    figure: Path
+    figures: Path | None
+    """Their directory, where any trial finished."""
     failed: dict[str, str]
     """Reasons of trials that did not finish, by name."""
     counters: dict[str, int]
@@ -159,23 +161,24 @@ def _run(
         }
         session, counters = _add_counters(directory / "counters.json", broker_counters(brokers))
         tracker.log_metrics(None, counters, step=session)
-        table, figure = _write_report(directory, grid, results, counters)
-        for path, place in ((figure.parent, "figures"), (directory / "comparison.md", None)):
-            tracker.log_artifacts(None, path, place)
+        table = _write_report(directory, grid, results, counters)
+        tracker.log_artifacts(None, directory / "comparison.md")
+        figures = directory / "figures"
+        if write_figures(directory.name, journal_records(directory / TRACKING_DIRECTORY), figures):
+            tracker.log_artifacts(None, figures, "figures")
         failed = {name: result["failure"] for name, result in results.items() if "failure" in result}
         status = "KILLED" if UNFINISHED in failed.values() else "FAILED" if failed else "FINISHED"
     unsent = tracker.finish(status)
-    return Outcome(table, figure, failed, counters, tracker.comparison_url(), unsent)
+    return Outcome(table, figures if figures.is_dir() else None, failed, counters, tracker.comparison_url(), unsent)
 
 
 def _write_report(
     directory: Path, grid: list[Cell], results: dict[str, dict[str, Any]], counters: dict[str, int]
-) -> tuple[str, Path]:
-    """Write table, numbers and figure of the sweep; returns the table and the figure's path."""
+) -> str:
+    """Write the sweep's table and numbers; returns the table."""
     (directory / "comparison.md").write_text(table := comparison_table(grid, results))
     (directory / "results.json").write_text(json.dumps({"results": results, "counters": counters}, indent=2))
-    fvu_against_k(grid, results, figure := directory / "figures" / "fvu_against_k.png")
-    return table, figure
+    return table
 
 
 def _add_counters(path: Path, counters: dict[str, int]) -> tuple[int, dict[str, int]]:

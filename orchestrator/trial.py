@@ -5,7 +5,8 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,19 +100,23 @@ def train(job: TrialJob, reader: ShardReader, report: Callable[[dict[str, Any]],
     torch.manual_seed(job.cell.seed)
     trainer = Trainer(SparseCoder(job.cell.d_in, job.cell.coder, device=device), sweep.train_config())
     newest = _newest_checkpoint(job.directory)
-    stream = TrainStream(reader, sweep.shards("train"), job.cell.seed, trainer.restore(newest) if newest else None)
+    saved = trainer.restore(newest) if newest else {}
+    train_seconds = saved.pop("train_seconds", 0.0)
+    stream = TrainStream(reader, sweep.shards("train"), job.cell.seed, saved)
     if newest is None:
         trainer.initialise(*stream.first_shard().to(device))
-    clock = _Clock(trainer.step_count)
+    clock = _Clock(trainer.step_count, train_seconds)
     for step in range(trainer.step_count + 1, sweep.steps + 1):
-        fvu = trainer.step(*stream.next_batch(sweep.batch_tokens).to(device))
+        batch = stream.next_batch(sweep.batch_tokens)
+        with clock.training():
+            fvu = trainer.step(*batch.to(device))  # on a GPU the copy waits for the end of the step before
         if clock.due() or step in (1, sweep.steps) or step % sweep.checkpoint_every == 0:
             report(
                 {"step": step, "train/fvu": fvu, "dead_pct": trainer.dead_pct(), "lr": trainer.cfg.lr_at(step - 1),
-                 "tokens_per_second": clock.rate(step, sweep.batch_tokens)}
+                 "tokens_per_second": clock.rate(step, sweep.batch_tokens), "train_seconds": clock.train_seconds}
             )  # fmt: skip
         if step % sweep.checkpoint_every == 0 or step == sweep.steps:
-            _checkpoint(trainer, job.directory, stream.state())
+            _checkpoint(trainer, job.directory, stream.state() | {"train_seconds": clock.train_seconds})
     evaluation = Evaluation(trainer.coder, trainer.coder.gram(sweep.val_tokens))
     for batch, massive_B in reader.held_out(sweep.shards("val"), sweep.batch_tokens):
         x_BD, y_BD = batch.to(device)
@@ -130,11 +135,18 @@ def train(job: TrialJob, reader: ShardReader, report: Callable[[dict[str, Any]],
 
 
 class _Clock:
-    """Speed since this process began to train, and when to report next."""
+    """Speed since this process began to train, time in steps since the trial did, and when to report next."""
 
-    def __init__(self, step: int) -> None:
+    def __init__(self, step: int, train_seconds: float) -> None:
         self.start = self.reported = time.monotonic()
         self.start_step = step
+        self.train_seconds = train_seconds
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        start = time.monotonic()
+        yield
+        self.train_seconds += time.monotonic() - start
 
     def due(self) -> bool:
         now = time.monotonic()
@@ -151,7 +163,7 @@ def _newest_checkpoint(directory: Path) -> Path | None:
     return max(directory.glob("step-*"), default=None)
 
 
-def _checkpoint(trainer: Trainer, directory: Path, cursor: dict[str, int]) -> None:
+def _checkpoint(trainer: Trainer, directory: Path, cursor: dict[str, Any]) -> None:
     """Write `step-NNNNNNNN`, complete or absent, then drop older ones."""
     final = directory / f"step-{trainer.step_count:08d}"
     with atomic_directory(final) as unfinished:

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 from models.variants import VARIANTS
 from orchestrator.config import AXES, SweepConfig
 from orchestrator.errors import UserError
-from orchestrator.figures import fvu_against_k
 from orchestrator.grid import Cell, cells
 from orchestrator.hardware import Hardware, share
 from orchestrator.hookpoints import Hookpoint
@@ -444,32 +442,3 @@ def test_one_variant_has_no_rival() -> None:
 def test_several_models_are_told_apart() -> None:
     grid = grid_of(model=("a/x", "b/y"))
     assert [row[0] for row in rows(comparison_table(grid, scored(grid)))[2:]] == ["a/x layers.1", "b/y layers.1"]
-
-
-@pytest.mark.parametrize(
-    ("axes", "panels"),
-    [
-        ({}, (1, 1)),
-        ({"hookpoint": tuple(f"layers.{i}" for i in range(3)), "k": (16, 32, 64, 128)}, (3, 1)),
-        ({"hookpoint": tuple(f"layers.{i}" for i in range(5))}, (3, 2)),
-        ({"hookpoint": tuple(f"layers.{i}.mlp" for i in range(6)), "expansion_factor": (64, 128)}, (4, 3)),
-    ],
-    ids=["one", "three", "five", "twelve"],
-)
-def test_the_figure_wraps_its_panels(axes: dict[str, tuple[Any, ...]], panels: tuple[int, int], tmp_path: Path) -> None:
-    grid = grid_of(**axes)
-    results = scored(grid)
-    del results[grid[0].name]
-    path = tmp_path / "figures" / "fvu.png"
-    fvu_against_k(grid, results, path)
-    content = path.read_bytes()
-    assert content.startswith(b"\x89PNG\r\n\x1a\n")
-    width, height = struct.unpack(">II", content[16:24])
-    assert 350 * panels[0] < width < 500 * panels[0]
-    assert 350 * panels[1] < height < 500 * panels[1]
-    assert len(content) > 5000
-
-
-def test_the_figure_is_drawn_without_any_result(tmp_path: Path) -> None:
-    fvu_against_k(grid_of(), {}, tmp_path / "fvu.png")
-    assert (tmp_path / "fvu.png").stat().st_size > 1000
