@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from models.config import VARIANTS
+from models.variants import VARIANTS
 from orchestrator.records import TrialRecord
 
 FVU = "val/fvu"

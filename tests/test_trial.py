@@ -42,7 +42,7 @@ def run(directory: Path, reports: list[dict[str, Any]], kill_at: int = 0) -> dic
             raise Killed
 
     cell = Cell("packaged", "layers.1", 4, 4, "topk", 0, WIDTH)
-    job = TrialJob(cell=cell, sweep=SWEEP, directory=directory, broker="", hookpoint=0, threads=1)
+    job = TrialJob(cell=cell, sweep=SWEEP, directory=directory, broker="", hookpoint=0, target=None, threads=1)
     return train(job, RandomReader(None, 0, True, 10.0), report)
 
 
