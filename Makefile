@@ -13,7 +13,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile
 
 .DEFAULT_GOAL := help
-.PHONY: help install sweep bench ui test lint format clean
+.PHONY: help install sweep toy bench ui figures test lint format clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -37,6 +37,9 @@ $(STAMP): requirements.lock pyproject.toml
 sweep: $(STAMP) ## Run sweeps/smollm_grid.py; options go in ARGS="--preset laptop"
 	$(BIN)/python sweeps/smollm_grid.py $(ARGS)
 
+toy: $(STAMP) ## Run sweeps/toy_hierarchy.py, which needs no language model; options go in ARGS="--seed 0 1"
+	$(BIN)/python sweeps/toy_hierarchy.py $(ARGS)
+
 # The libraries to compare with ask for more than their measured code uses, hence a virtual environment of their own.
 $(BENCH)/.installed: requirements.lock benchmarks/requirements.lock
 	@echo "Installing into $(BENCH), the other libraries included. A few minutes."
@@ -51,6 +54,10 @@ bench: $(BENCH)/.installed ## Measure training steps against other libraries; op
 ui: $(STAMP) ## Show the runs under STORAGE in MLflow, on this machine's PORT only
 	@test -f "$(STORAGE)/mlflow.db" || { echo "error: no runs under $(STORAGE)/ yet; make sweep records some" >&2; exit 1; }
 	$(BIN)/mlflow ui --backend-store-uri "sqlite:///$(STORAGE)/mlflow.db" --host 127.0.0.1 --port $(PORT)
+
+figures: $(STAMP) ## Draw the figures of a sweep again from MLflow: make figures RUN=NAME, or the parent run's id
+	@test -n "$(RUN)" || { echo "error: say which sweep: make figures RUN=NAME" >&2; exit 2; }
+	$(BIN)/python -m orchestrator.figures "$(RUN)" --storage "$(STORAGE)" $(ARGS)
 
 # The sweep tests start Ray, which wants the machine to itself; they run even where a test before them failed.
 test: $(STAMP) ## Run every test

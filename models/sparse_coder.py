@@ -3,7 +3,9 @@
 Shape suffixes: B tokens, D input width, M latents, K active latents per token.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import torch
@@ -14,9 +16,10 @@ from kernels.backend import backend_of
 from kernels.checks import check_matrix
 from kernels.forms import best_form
 from kernels.rules import Rules
-from models import checkpoint, hub
+from models import checkpoint, hub, saelens
 from models.config import SparseCoderConfig
 from models.encoding import Encoded, choose
+from models.model_card import CARD_FILE, model_card
 
 
 class ForwardOutput(NamedTuple):
@@ -211,6 +214,17 @@ class SparseCoder(nn.Module):
         """Write `cfg.json` and `sae.safetensors` as sparsify lays them out, the scales folded into the weights."""
         checkpoint.save(self, Path(path))
 
+    def save_to_saelens(self, path: Path | str, metadata: Mapping[str, object] | None = None) -> None:
+        """Write a `topk` or `mp-tied` coder as SAELens does, for `sae_lens.SAE.load_from_disk`.
+
+        It takes inputs, and gives reconstructions and activations, in the units of the inputs trained on: the scales
+        are folded into the weights. `metadata` becomes its `cfg.metadata`: `model_name`, `hook_name` (TransformerLens'
+        name of the place), `dataset_path`, `context_size` or others. A tied pursuit differs in one case: SAELens tests
+        the residual after each step, so a token within `residual_threshold` from the start takes one latent there and
+        none here. Raises ValueError for other variants, FileExistsError where `path` holds a coder.
+        """
+        saelens.save(self, Path(path), metadata)
+
     @staticmethod
     def load_from_disk(path: Path | str, device: str | torch.device = "cpu") -> "SparseCoder":
         """Read what `save_to_disk`, or sparsify's, wrote. Raises ValueError for a coder of another kind."""
@@ -223,3 +237,23 @@ class SparseCoder(nn.Module):
         Raises FileNotFoundError where there is no coder at that place.
         """
         return checkpoint.load(hub.download(name, hookpoint), device)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        hookpoint: str | None = None,
+        *,
+        run: Mapping[str, Mapping[str, object]] | None = None,
+        licence: str | None = None,
+        private: bool | None = None,
+        overwrite: bool = False,
+    ) -> str:
+        """Upload this coder to the Hugging Face hub with a card written from `run`; returns the commit's address.
+
+        `run` and `licence` are those of `models.model_card.model_card`, the rest and the errors those of
+        `models.hub.push_folder`, which uploads what a sweep saved with the card that it wrote.
+        """
+        with TemporaryDirectory() as folder:
+            self.save_to_disk(folder)
+            (Path(folder) / CARD_FILE).write_text(model_card(self, run, licence))
+            return hub.push_folder(folder, repo_id, hookpoint, private=private, overwrite=overwrite)

@@ -17,7 +17,7 @@ from orchestrator.trial import TrialJob, result_of
 PROGRESS_SECONDS = 10.0
 METRICS = (
     "train/fvu", "val/fvu", "val/fvu_with_massive", "val/tokens", "val/massive_tokens", "dead_pct", "l0", "lr",
-    "tokens_per_second", "excluded_first_tokens", "excluded_massive_tokens",
+    "tokens_per_second", "train_seconds", "excluded_first_tokens", "excluded_massive_tokens",
 )  # fmt: skip
 
 log = logging.getLogger(__name__)

@@ -6,20 +6,24 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import ray
 import tyro
 
 from orchestrator.config import SweepConfig
 from orchestrator.errors import UserError
+from orchestrator.figures import PAGE
 from orchestrator.hardware import Hardware, detect
 from orchestrator.language_model import fingerprint
 from orchestrator.sweep import SWEEP_FILE, TRACKING_DIRECTORY, UNFINISHED, Outcome, claim, prepare, run
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Preset = Literal["auto", "laptop", "paper"]
 
@@ -49,7 +53,7 @@ class Command(SweepConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Start:
+class Start:
     """The flags that decide what the others' defaults are."""
 
     preset: Preset = "auto"
@@ -60,12 +64,17 @@ class _Start:
 def main(
     description: str, experiment: str, presets: Mapping[str, SweepConfig], argv: Sequence[str] | None = None
 ) -> int:
-    """Run a sweep script; returns its exit status: 0 done, 1 some trials failed, 2 the user's mistake."""
+    """Run a sweep script; returns its exit status."""
+    return exit_status(lambda: _main(description, experiment, presets, sys.argv[1:] if argv is None else argv))
+
+
+def exit_status(script: Callable[[], int]) -> int:
+    """What a sweep script exits with: 0 done, 1 some trials failed, 2 the user's mistake, 130 interrupted."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     for noisy in ("ray", "httpx", "datasets", "alembic", "mlflow"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
-        return _main(description, experiment, presets, sys.argv[1:] if argv is None else argv)
+        return script()
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
@@ -75,7 +84,7 @@ def main(
 
 
 def _main(description: str, experiment: str, presets: Mapping[str, SweepConfig], argv: Sequence[str]) -> int:
-    start, _ = tyro.cli(_Start, args=argv, return_unknown_args=True, add_help=False)
+    start, _ = tyro.cli(Start, args=argv, return_unknown_args=True, add_help=False)
     connected = _connect()
     try:
         hardware = detect(connected)
@@ -83,7 +92,7 @@ def _main(description: str, experiment: str, presets: Mapping[str, SweepConfig],
         command = tyro.cli(Command, args=argv, description=description, default=Command(**vars(saved)))
         cfg = command.sweep()
         if command.resume:
-            _check_unchanged(saved, cfg)
+            check_unchanged(saved, cfg)
         elif cfg.name is None:
             cfg = replace(cfg, name=f"{experiment}-{time.strftime('%Y%m%d-%H%M%S')}")
         prepared = prepare(cfg, hardware)
@@ -93,7 +102,7 @@ def _main(description: str, experiment: str, presets: Mapping[str, SweepConfig],
         directory = cfg.storage / command.resume if command.resume else claim(cfg)
         if not connected:
             _start_ray(hardware)
-        with nullcontext() if command.resume else _given_back(directory):
+        with nullcontext() if command.resume else given_back(directory):
             outcome = run(prepared, directory, experiment)
     finally:
         ray.shutdown()
@@ -101,7 +110,7 @@ def _main(description: str, experiment: str, presets: Mapping[str, SweepConfig],
 
 
 @contextmanager
-def _given_back(directory: Path) -> Iterator[None]:
+def given_back(directory: Path) -> Iterator[None]:
     """Give the name this process claimed back where a mistake shows before any trial was set up."""
     try:
         yield
@@ -152,17 +161,22 @@ def _preset(name: str, presets: Mapping[str, SweepConfig], hardware: Hardware) -
     return presets[name]
 
 
-def _saved(start: _Start) -> SweepConfig:
+def _saved(start: Start) -> SweepConfig:
+    return replace(SweepConfig.from_json(saved_file(start).read_text()), storage=start.storage)
+
+
+def saved_file(start: Start) -> Path:
+    """The config of the sweep to resume. Raises UserError where there is none."""
     path = start.storage / str(start.resume) / SWEEP_FILE
     if not path.is_file():
         there = sorted(found.parent.name for found in start.storage.glob(f"*/{SWEEP_FILE}"))
         raise UserError(f"resume {start.resume!r}: not in {start.storage}; there are {', '.join(there) or 'none'}")
-    return replace(SweepConfig.from_json(path.read_text()), storage=start.storage)
+    return path
 
 
-def _check_unchanged(saved: SweepConfig, cfg: SweepConfig) -> None:
-    """A resumed sweep must be the one that was started."""
-    for field in fields(SweepConfig):
+def check_unchanged(saved: "DataclassInstance", cfg: "DataclassInstance") -> None:
+    """A resumed sweep must be the one that was started. Raises UserError naming what differs."""
+    for field in fields(saved):
         if field.name not in ("tracking_uri", "storage") and getattr(saved, field.name) != getattr(cfg, field.name):
             raise UserError(
                 f"{field.name} {getattr(cfg, field.name)}: cannot change on --resume, "
@@ -178,9 +192,10 @@ def _say(outcome: Outcome, cfg: SweepConfig, directory: Path) -> int:
         "",
         f"shards: {outcome.counters['shards_computed']} computed, {outcome.counters['shards_from_disk']} from disk, "
         f"{outcome.counters['shards_hits']} hits, {outcome.counters['shards_evictions']} evictions",
-        f"sweep:  {directory}",
-        f"figure: {outcome.figure}",
+        f"sweep:   {directory}",
     ]
+    if outcome.figures:
+        lines.append(f"figures: {outcome.figures / PAGE}")
     if outcome.comparison_url:
         lines.append(f"compare in MLflow (start it with `make ui`): {outcome.comparison_url}")
     if outcome.unsent:

@@ -1,55 +1,70 @@
-"""Figures of a sweep, as PNG."""
+"""The figures of a sweep as files, and the command that draws them again from MLflow alone."""
 
-import math
-from collections.abc import Mapping, Sequence
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from orchestrator.grid import Cell
-from orchestrator.report import by_point
+import tyro
 
-COLOURS = {"topk": "tab:blue", "mp": "tab:red"}
-PANEL_INCHES = (3.6, 3.0)
-MAX_COLUMNS = 4
+from orchestrator.config import SweepConfig
+from orchestrator.errors import UserError
+from orchestrator.figure_data import figures_of
+from orchestrator.figure_html import write_html
+from orchestrator.figure_png import write_png
+from orchestrator.records import TrialRecord
+from orchestrator.tracking import default_uri
+from orchestrator.tracking_reader import read_sweep
 
-
-def fvu_against_k(cells: Sequence[Cell], results: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    """Held-out FVU against k, one panel per model, hookpoint and expansion factor; TopK blue, MP red."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    points = by_point(cells, results)
-    rows = math.ceil(len(points) / MAX_COLUMNS)
-    columns = math.ceil(len(points) / rows)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows + 0.4), squeeze=False, sharey=True,
-        layout="constrained",
-    )  # fmt: skip
-    variants = sorted({cell.variant for cell in cells}, key=lambda variant: variant != "topk")
-    for axis, ((model, hookpoint, expansion), found) in zip(axes.flat, points.items(), strict=False):
-        ks = sorted({k for k, _ in found})
-        for variant in variants:
-            values = [found.get((k, variant), math.nan) for k in ks]
-            axis.plot(ks, values, marker="o", color=COLOURS[variant], label=variant)
-        axis.set_xscale("log", base=2)
-        axis.set_xticks(ks, [str(k) for k in ks])
-        axis.minorticks_off()
-        axis.set_title(f"{_shortened(model)}\n{_shortened(hookpoint, 24)}, expansion {expansion}", fontsize=9)
-        axis.grid(alpha=0.3)
-    for axis in axes.flat[len(points) :]:
-        axis.remove()
-    figure.supxlabel("k (active latents per token)", fontsize=10)
-    figure.supylabel("held-out FVU", fontsize=10)
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
+PAGE = "figures.html"
 
 
-def _shortened(name: str, limit: int = 40) -> str:
-    """The last part of a model's id or path, its middle cut out where a panel is too narrow for it."""
-    name = name.rstrip("/").rpartition("/")[2]
-    return name if len(name) <= limit else f"{name[: limit // 2 - 1]}…{name[-limit // 2 :]}"
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """Draw the figures of a sweep again, from what MLflow has of it."""
+
+    run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
+    """Name of the sweep, of which the newest is taken, or id of its parent run."""
+    storage: Path = SweepConfig.storage
+    """Directory with the SQLite store."""
+    tracking_uri: str | None = None
+    """MLflow server; the SQLite store under `storage` unless given."""
+    out: Path | None = None
+    """Directory for the files, which replace those of an earlier drawing; `figures/NAME-ID` unless given."""
+
+
+def write_figures(name: str, records: Sequence[TrialRecord], directory: Path) -> list[Path]:
+    """Write a PNG for each figure that has data, and all of them as one HTML page; returns the files."""
+    figures = figures_of(records)
+    if not figures:
+        return []
+    directory.mkdir(parents=True, exist_ok=True)
+    for figure in figures:
+        write_png(figure, directory / f"{figure.name}.png")
+    write_html(name, figures, directory / PAGE)
+    return [directory / PAGE, *(directory / f"{figure.name}.png" for figure in figures)]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit status: 0 done, 2 the user's mistake."""
+    command = tyro.cli(Command, prog="python -m orchestrator.figures", args=argv, description=Command.__doc__)
+    try:
+        sweep = read_sweep(command.tracking_uri or default_uri(command.storage), command.run)
+        # Two sweeps of one name do not overwrite each other's.
+        place = re.sub(r"[^\w.-]+", "_", f"{sweep.name}-{sweep.run_id[:8]}")
+        written = write_figures(sweep.name, sweep.records, command.out or Path("figures") / place)
+        if not written:
+            raise UserError(f"run {command.run!r}: no trial of it has finished, so there is nothing to draw")
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    newest = f", the newest of {sweep.namesakes + 1} with this name" if sweep.namesakes else ""
+    sys.stdout.write(f"sweep {sweep.name}, run {sweep.run_id}{newest}\n")
+    sys.stdout.writelines(f"{path}\n" for path in written)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

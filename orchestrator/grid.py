@@ -13,13 +13,15 @@ from kernels.rules import Rules
 from models import SparseCoderConfig
 from orchestrator.config import AXES, SweepConfig
 from orchestrator.errors import UserError
-from orchestrator.hookpoints import Hookpoint
+from orchestrator.hookpoints import INPUT, Hookpoint
 
 SPARSE_FLOPS = 250
 """Time per active latent and input coordinate in decode and backward, counted in the flops of a bfloat16 matrix product
 that take as long: it is bound by memory. Measured on one Zen 4 core, 1.2 ns."""
 WEIGHT_FLOPS = 5500
-"""The same per latent and input coordinate in normalisation, gradients and optimiser: 26 ns."""
+"""The same per latent and input coordinate in normalisation, gradients and optimiser, for two matrices: 26 ns."""
+REFIT_SPARSE = 3
+"""Times a refit goes over all active latents at every choice, in units of one decode and its backward."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ class Cell:
         return f"{model}-{hookpoint}-{self.variant}-k{self.k}-ef{self.expansion_factor}-s{self.seed}"
 
     @property
+    def source(self) -> str:
+        """Where the coder's input comes from: a transcoder reads the input of the module whose output it predicts."""
+        return f"{self.hookpoint}{INPUT}" if self.coder.recipe.transcode else self.hookpoint
+
+    @property
     def coder(self) -> SparseCoderConfig:
         """Architecture of this cell. Raises ValueError where it is impossible."""
         return SparseCoderConfig(variant=self.variant, expansion_factor=self.expansion_factor, k=self.k)
@@ -57,23 +64,36 @@ class Cell:
 
     def step_flops(self, batch_tokens: int) -> float:
         """Predicted work of one optimiser step, in flops of a matrix product."""
-        latents = self.expansion_factor * self.d_in
-        sparse = SPARSE_FLOPS * batch_tokens * self.k * self.d_in
-        weights = WEIGHT_FLOPS * latents * self.d_in
-        if self.variant == "topk":
-            return 2.0 * batch_tokens * latents * self.d_in + sparse + weights
-        return self._form(batch_tokens)[1] + sparse + weights
+        passes = 1.0 if self.coder.recipe.refit == "none" else REFIT_SPARSE * (self.k + 1) / 2
+        sparse = SPARSE_FLOPS * batch_tokens * self.k * self.d_in * passes
+        return self._choice(batch_tokens)[1] + sparse + WEIGHT_FLOPS * self._weights / 2
 
-    def _form(self, batch_tokens: int) -> tuple[str, float]:
-        """How matching pursuit would run, and its cost in flops of a matrix product."""
-        return best_form(_rates(), batch_tokens, self.expansion_factor * self.d_in, self.d_in, Rules(k=self.k))
+    @property
+    def _weights(self) -> int:
+        """Numbers in all matrices of the coder."""
+        recipe, latents = self.coder.recipe, self.expansion_factor * self.d_in
+        decoders = self.k if recipe.step_decoders else 1
+        matrices = (not recipe.tied) + decoders + (recipe.subtraction == "separate")
+        return (matrices * latents + recipe.skip * self.d_in) * self.d_in
+
+    def _choice(self, batch_tokens: int) -> tuple[str, float]:
+        """How latents would be chosen ("update" where H is built), and its cost in flops of a matrix product."""
+        recipe, latents = self.coder.recipe, self.expansion_factor * self.d_in
+        product = 2.0 * batch_tokens * latents * self.d_in
+        if recipe.choice == "topk" or recipe.sliced:
+            return "product", product
+        if recipe.refit != "none":
+            rows = _rates().update * batch_tokens * latents * self.k * (self.k + 1) / 2
+            by_rows = product + 2.0 * latents**2 * self.d_in + rows
+            return min(("update", by_rows), ("recompute", product * self.k), key=lambda form: form[1])
+        rules = Rules(k=self.k, repeats=recipe.repeats)
+        return best_form(_rates(), batch_tokens, latents, self.d_in, rules, per_step=recipe.step_decoders)
 
     def memory_bytes(self, batch_tokens: int) -> int:
         """Predicted peak of one trial: weights, gradients, two Adam moments, the batch, and H where it is used."""
-        latents = self.expansion_factor * self.d_in
-        needs_gram = self.variant == "mp" and self._form(batch_tokens)[0] == "update"
-        gram = latents**2 * _rates().gram_itemsize if needs_gram else 0
-        return 4 * (4 * 2 * latents * self.d_in + 5 * batch_tokens * self.d_in) + gram
+        needs_gram = self._choice(batch_tokens)[0] == "update"
+        gram = (self.expansion_factor * self.d_in) ** 2 * _rates().gram_itemsize if needs_gram else 0
+        return 4 * (4 * self._weights + 5 * batch_tokens * self.d_in) + gram
 
 
 def _rates() -> Rates:
@@ -100,6 +120,11 @@ def cells(cfg: SweepConfig, hookpoints: dict[str, list[Hookpoint]]) -> list[Cell
             cell.coder.latents(cell.d_in)
         except ValueError as error:
             raise UserError(f"{error} ({cell.expansion_factor} × {cell.d_in} at {cell.hookpoint})") from None
+        if cell.coder.recipe.transcode and cell.hookpoint.endswith(INPUT):
+            raise UserError(
+                f"variant {cell.variant!r}: predicts a module's output from its input, so its hookpoint must be the "
+                f"module, {cell.hookpoint.removesuffix(INPUT)!r}, not {cell.hookpoint!r}"
+            )
         if (twin := names.setdefault(cell.name, cell)) is not cell:
             raise UserError(f"model {cell.model!r}: its trials would share the name {cell.name} with {twin.model!r}'s")
     return sorted(grid, key=lambda cell: -cell.step_flops(cfg.batch_tokens))

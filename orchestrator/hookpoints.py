@@ -20,7 +20,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from orchestrator.errors import UserError
 
-_INPUT = ":in"
+INPUT = ":in"
+"""Suffix of a hookpoint that stands for a module's input."""
+
 _PROBE_SHAPE = (2, 5)  # batch and sequence: different, so that a swapped layout is noticed
 
 
@@ -38,13 +40,13 @@ class Hookpoint:
 def observed(base: nn.Module, names: Sequence[str], see: Callable[[str, Any], None]) -> Iterator[None]:
     """Call `see(name, value)` whenever one of the hookpoints is computed; hooks are removed at the end of the block."""
     modules = dict(base.named_modules())
-    unknown = [name for name in names if name.removesuffix(_INPUT) not in modules]
+    unknown = [name for name in names if name.removesuffix(INPUT) not in modules]
     if unknown:
         raise UserError(_no_match(unknown[0], [*modules], [*modules]))
     handles = []
     for name in names:
-        module = modules[name.removesuffix(_INPUT)]
-        if name.endswith(_INPUT):
+        module = modules[name.removesuffix(INPUT)]
+        if name.endswith(INPUT):
 
             def before(_: nn.Module, args: Any, kwargs: Any, name: str = name) -> None:
                 see(name, args[0] if args else next(iter(kwargs.values()), None))
@@ -81,7 +83,7 @@ def available_hookpoints(build: Callable[[], nn.Module]) -> tuple[list[str], dic
         model = build().eval()
         base: Any = model.base_model
         modules = [name for name, _ in base.named_modules() if name]
-        with observed(base, [*modules, *(name + _INPUT for name in modules)], see):
+        with observed(base, [*modules, *(name + INPUT for name in modules)], see):
             base(input_ids=torch.zeros(_PROBE_SHAPE, dtype=torch.long), use_cache=False)
     return modules, widths
 
@@ -93,12 +95,12 @@ def match_hookpoints(modules: Sequence[str], widths: dict[str, int], patterns: S
     """
     found: dict[str, Hookpoint] = {}
     for pattern in patterns:
-        path = pattern.removesuffix(_INPUT)
+        path = pattern.removesuffix(INPUT)
         wants_input = pattern != path
         matched = [
             name
             for name in widths
-            if name.endswith(_INPUT) == wants_input and fnmatchcase(name.removesuffix(_INPUT), path)
+            if name.endswith(INPUT) == wants_input and fnmatchcase(name.removesuffix(INPUT), path)
         ]
         if not matched:
             raise UserError(_no_match(pattern, modules, widths))
@@ -108,7 +110,7 @@ def match_hookpoints(modules: Sequence[str], widths: dict[str, int], patterns: S
 
 
 def _no_match(pattern: str, modules: Sequence[str], hookpoints: Collection[str]) -> str:
-    path = pattern.removesuffix(_INPUT)
+    path = pattern.removesuffix(INPUT)
     if any(fnmatchcase(module, path) for module in modules):
         side = "input" if pattern != path else "output"
         problem = f"the {side} of that module is not a [batch, sequence, width] tensor"
@@ -116,7 +118,7 @@ def _no_match(pattern: str, modules: Sequence[str], hookpoints: Collection[str])
         problem = "the only suffix is ':in', for a module's input"
     else:
         problem = "matches no module of this model"
-    outputs = [name for name in hookpoints if not name.endswith(_INPUT)]
+    outputs = [name for name in hookpoints if not name.endswith(INPUT)]
     guesses = [*_clamped_layers(path, modules), *difflib.get_close_matches(path.partition(":")[0], outputs, 4, 0.4)]
     nearest = list(dict.fromkeys(name for name in guesses if name in hookpoints))[:4] or outputs[:4]
     return f"hookpoint {pattern!r}: {problem}; the closest are {', '.join(nearest)}"

@@ -1,7 +1,7 @@
 """Language models: where they come from, what identifies them, and reading activations out of them.
 
-A model is a Hugging Face id, a local directory in Hugging Face's format, or the word `packaged` (see
-`orchestrator.packaged_model`). Everything here takes that one string.
+A model is a Hugging Face id, a local directory in Hugging Face's format, or the word `packaged` or `small-llama` (see
+`orchestrator.packaged_model` and `orchestrator.small_llama`). Everything here takes that one string.
 
 Shape suffixes: N sequences, L positions, D width of a hookpoint.
 """
@@ -21,16 +21,19 @@ from huggingface_hub import HfApi, try_to_load_from_cache
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
-from transformers.utils import logging as transformers_logging
 
 from orchestrator.errors import UserError
 from orchestrator.hookpoints import Hookpoint, available_hookpoints, match_hookpoints, observed
 from orchestrator.hub import HUB_ERRORS, HUB_TIMEOUT_S
-from orchestrator.packaged_model import packaged_directory, packaged_fingerprint
+from orchestrator.packaged_model import no_progress_bars, packaged_directory, packaged_fingerprint
+from orchestrator.small_llama import small_llama_directory, small_llama_fingerprint
 
 __all__ = ["Hookpoint", "LanguageModel", "fingerprint", "load_tokenizer", "resolve_hookpoints"]
 
-PACKAGED = "packaged"
+MADE_HERE = {
+    "packaged": (packaged_directory, packaged_fingerprint),
+    "small-llama": (small_llama_directory, small_llama_fingerprint),
+}
 
 _WHOLE_HASH_BYTES = 64 << 20
 _SAMPLES = 64
@@ -50,8 +53,8 @@ def fingerprint(model: str) -> str:
     64 MiB count by size, header and 64 spread samples, which any training step changes); for `packaged` the wheel's
     version and the hash of its file. Raises UserError for an unknown model.
     """
-    if model == PACKAGED:
-        return packaged_fingerprint()
+    if model in MADE_HERE:
+        return MADE_HERE[model][1]()
     with _user_errors(model):
         return _directory_hash(Path(model)) if Path(model).is_dir() else _commit(model)
 
@@ -118,7 +121,7 @@ class LanguageModel:
         """
         place = torch.device(device) if device else _default_device()
         dtype = dtype or _default_dtype(place)
-        with _user_errors(model), _no_progress_bars():
+        with _user_errors(model), no_progress_bars():
             loaded = transformers.AutoModelForCausalLM.from_pretrained(**_source(model), dtype=dtype)
         return cls(loaded.to(place).eval().requires_grad_(False), place, dtype)
 
@@ -177,8 +180,8 @@ def _fast_bfloat16(device: torch.device) -> bool:
 
 def _source(model: str) -> dict[str, Any]:
     """The arguments by which `from_pretrained` finds the model."""
-    if model == PACKAGED:
-        return {"pretrained_model_name_or_path": packaged_directory()}
+    if model in MADE_HERE:
+        return {"pretrained_model_name_or_path": MADE_HERE[model][0]()}
     if Path(model).is_dir():
         return {"pretrained_model_name_or_path": Path(model)}
     return {"pretrained_model_name_or_path": model, "revision": _commit(model)}
@@ -229,16 +232,6 @@ def _user_errors(model: str) -> Iterator[None]:
         raise
     except (ValueError, *HUB_ERRORS) as error:
         reason = str(error).strip().partition("\n")[0].rstrip(".: ")
-        allowed = f"'{PACKAGED}', a directory with config.json and weights, or a Hugging Face id that can be reached"
+        words = ", ".join(map(repr, MADE_HERE))
+        allowed = f"{words}, a directory with config.json and weights, or a Hugging Face id that can be reached"
         raise UserError(f"model {model!r}: {reason}; allowed: {allowed}") from error
-
-
-@contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    enabled = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if enabled:
-            transformers_logging.enable_progress_bar()

@@ -11,6 +11,8 @@ import importlib.metadata
 import importlib.util
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import torch
 import transformers
 from safetensors.torch import save_file
 from torch import Tensor
+from transformers.utils import logging as transformers_logging
 
 from orchestrator.atomic import atomic_directory
 from orchestrator.errors import UserError
@@ -63,14 +66,30 @@ def packaged_fingerprint() -> str:
     return _fingerprint(path, path.stat().st_size, path.stat().st_mtime_ns)
 
 
+@contextmanager
+def no_progress_bars() -> Iterator[None]:
+    """Keep transformers' bars out of a sweep's own progress."""
+    enabled = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            transformers_logging.enable_progress_bar()
+
+
+def cache_directory() -> Path:
+    """Where models made on this machine are kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pursuit-lab"
+
+
 def packaged_directory() -> Path:
     """The packaged model as a directory for `from_pretrained`, converted on first use; safe to call concurrently.
 
     Lies under `$XDG_CACHE_HOME` (else `~/.cache`), 270 MB. Raises UserError if the wheel is missing or the cache
     cannot be written.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pursuit-lab"
-    directory = cache / f"{packaged_fingerprint()}-transformers-{transformers.__version__}"
+    directory = cache_directory() / f"{packaged_fingerprint()}-transformers-{transformers.__version__}"
     if not directory.is_dir():
         logger.info("Converting the packaged model into %s", directory)
         try:

@@ -61,9 +61,10 @@ class Plan:
 
     def describe(self) -> str:
         """The plan as text for a person."""
-        header = f"{'trial':<58}{'steps':>7}{'PFLOP':>10}{'memory':>10}{'time':>9}"
+        width = max(len(cell.name) for cell in self.cells) + 2
+        header = f"{'trial':<{width}}{'steps':>7}{'PFLOP':>10}{'memory':>10}{'time':>9}"
         lines = [header] + [
-            f"{cell.name:<58}{self.cfg.steps:>7}{self.cell_flops(cell) / 1e15:>10.3g}"
+            f"{cell.name:<{width}}{self.cfg.steps:>7}{self.cell_flops(cell) / 1e15:>10.3g}"
             f"{_gb(cell.memory_bytes(self.cfg.batch_tokens)):>10}{duration(self.cell_seconds(cell)):>9}"
             for cell in self.cells
         ]

@@ -9,7 +9,7 @@ import ray
 import torch
 from torch import Tensor
 
-from orchestrator.shards import ActivationError, Shard, open_shard
+from orchestrator.shards import ActivationError, Batch, Shard, open_shard
 
 PREFETCH = 2
 """Shards asked for ahead of the one being read."""
@@ -19,31 +19,35 @@ ATTEMPTS = 5
 
 @dataclass(frozen=True)
 class ShardReader:
-    """Zero-copy access to one hookpoint's shards of one model."""
+    """Zero-copy access to one hookpoint's shards of one model, and to those of a transcoder's target."""
 
     broker: Any
     hookpoint: int
     """Position of the hookpoint among those the broker keeps."""
     exclude_first: bool
     massive_multiple: float
+    target: int | None = None
+    """Position of the target's hookpoint; None where the input is its own target."""
 
     def read(self, split: str, index: int, upcoming: list[int]) -> Shard:
         """One shard; blocks until it is computed. Raises ActivationError where its activations are unusable."""
         for attempt in range(ATTEMPTS):
-            reference = ray.get(self.broker.shard.remote(split, index, upcoming))[self.hookpoint]
+            references = ray.get(self.broker.shard.remote(split, index, upcoming))
+            wanted = [references[i] for i in (self.hookpoint, self.target) if i is not None]
             try:
-                table = ray.get(reference)
+                tables = ray.get(wanted)
                 break
             except (ray.exceptions.ObjectLostError, ray.exceptions.RayActorError):
                 if attempt + 1 == ATTEMPTS:
                     raise
-                self.broker.forget.remote(split, index, reference.hex())
-        if isinstance(table, ActivationError):
-            raise table
-        return open_shard(table, exclude_first=self.exclude_first, massive_multiple=self.massive_multiple)
+                self.broker.forget.remote(split, index, wanted[0].hex())
+        for table in tables:
+            if isinstance(table, ActivationError):
+                raise table
+        return open_shard(*tables, exclude_first=self.exclude_first, massive_multiple=self.massive_multiple)
 
-    def held_out(self, shards: int, batch_tokens: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All usable validation tokens in order: activations [B, D] float32 and whether each is massive, [B] bool."""
+    def held_out(self, shards: int, batch_tokens: int) -> Iterator[tuple[Batch, Tensor]]:
+        """All usable validation tokens in order, and whether each is massive, [B] bool."""
         for index in range(shards):
             shard = self.read("val", index, list(range(index + 1, min(index + 1 + PREFETCH, shards))))
             usable = np.flatnonzero(shard.usable_T)
@@ -78,14 +82,14 @@ class TrainStream:
         """The cursor as JSON."""
         return asdict(self.cursor)
 
-    def first_shard(self) -> Tensor:
-        """Every ordinary token of the first shard of this seed's order, [T, D] float32, to initialise from."""
+    def first_shard(self) -> Batch:
+        """Every ordinary token of the first shard of this seed's order, to initialise from."""
         shard = self._read(0, 0)
         return shard.rows(shard.ordinary)
 
-    def next_batch(self, tokens: int) -> Tensor:
-        """The next `tokens` tokens, [tokens, D] float32."""
-        parts: list[Tensor] = []
+    def next_batch(self, tokens: int) -> Batch:
+        """The next `tokens` tokens."""
+        parts: list[Batch] = []
         while tokens:
             shard = self._current()
             rows = self._order[self.cursor.offset : self.cursor.offset + tokens]
@@ -94,7 +98,8 @@ class TrainStream:
             tokens -= len(rows)
             if self.cursor.offset == len(self._order):
                 self._finish_shard()
-        return torch.cat(parts)
+        inputs, targets = zip(*parts, strict=True)
+        return Batch(torch.cat(inputs), None if targets[0] is None else torch.cat(targets))
 
     def _shard_order(self, epoch: int) -> list[int]:
         return list(np.random.default_rng([self.seed, epoch]).permutation(self.shards))

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -98,36 +99,58 @@ def read_table(path: Path) -> pa.Table | None:
         return None
 
 
+class Batch(NamedTuple):
+    """Activations of some tokens."""
+
+    x: Tensor
+    """Inputs, [B, D] float32."""
+    y: Tensor | None
+    """A transcoder's targets, [B, D] float32; None where the input is its own target."""
+
+    def to(self, device: str) -> "Batch":
+        """The same on another device."""
+        return Batch(self.x.to(device), None if self.y is None else self.y.to(device))
+
+
 @dataclass(frozen=True)
 class Shard:
-    """A table as a trial sees it: views into the object store and the tokens worth training on."""
+    """Tables as a trial sees them: views into the object store and the tokens worth training on."""
 
     values_TD: np.ndarray
     """Activations, float16 or float32, read-only."""
     usable_T: np.ndarray
     """bool: not an excluded first position (massive tokens included)."""
     massive_T: np.ndarray
-    """bool: usable, but of outlying norm."""
+    """bool: usable, but of outlying norm, as input or as target."""
+    targets_TD: np.ndarray | None = None
+    """What a transcoder predicts, of the same tokens."""
 
     @property
     def ordinary(self) -> np.ndarray:
         """Indices of the tokens to train on, int64."""
         return np.flatnonzero(self.usable_T & ~self.massive_T)
 
-    def rows(self, indices: np.ndarray) -> Tensor:
-        """Activations of some tokens, copied, [len(indices), D] float32."""
-        return torch.from_numpy(self.values_TD[indices]).float()
+    def rows(self, indices: np.ndarray) -> Batch:
+        """Activations of some tokens, copied."""
+        targets = None if self.targets_TD is None else torch.from_numpy(self.targets_TD[indices]).float()
+        return Batch(torch.from_numpy(self.values_TD[indices]).float(), targets)
 
 
-def open_shard(table: pa.Table, *, exclude_first: bool, massive_multiple: float) -> Shard:
-    """View a table without copying it.
+def open_shard(
+    table: pa.Table, target: pa.Table | None = None, *, exclude_first: bool, massive_multiple: float
+) -> Shard:
+    """View a table, and a transcoder's `target` of the same tokens, without copying.
 
-    A token is massive when its norm exceeds `massive_multiple` times the median norm of the shard's usable tokens.
+    A token is massive when its norm exceeds `massive_multiple` times the median norm of the table's usable tokens.
     """
-    position_T, norm_T = table["position"].to_numpy(), table["norm"].to_numpy()
+    position_T = table["position"].to_numpy()
     usable_T = position_T > 0 if exclude_first else np.ones(len(position_T), dtype=bool)
-    massive_T = usable_T & (norm_T > massive_multiple * np.median(norm_T[usable_T]))
-    return Shard(table["activation"].chunk(0).to_numpy_ndarray(), usable_T, massive_T)
+    tables = [table] if target is None else [table, target]
+    massive_T = np.zeros_like(usable_T)
+    for norm_T in (each["norm"].to_numpy() for each in tables):
+        massive_T |= usable_T & (norm_T > massive_multiple * np.median(norm_T[usable_T]))
+    values = [each["activation"].chunk(0).to_numpy_ndarray() for each in tables]
+    return Shard(values[0], usable_T, massive_T, *values[1:])
 
 
 def table_bytes(tokens: int, widths: Sequence[int], dtype: str) -> int:

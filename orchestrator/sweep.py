@@ -18,12 +18,13 @@ from orchestrator.callbacks import Progress, Tracking, broker_counters, log_resu
 from orchestrator.config import SweepConfig
 from orchestrator.documents import check_text
 from orchestrator.errors import UserError
-from orchestrator.figures import fvu_against_k
+from orchestrator.figures import write_figures
 from orchestrator.grid import Cell, cells
 from orchestrator.hardware import Hardware, Shares, share
 from orchestrator.hookpoints import Hookpoint
 from orchestrator.language_model import fingerprint, load_tokenizer, resolve_hookpoints
 from orchestrator.plan import Plan, make_plan
+from orchestrator.records import journal_records
 from orchestrator.report import comparison_table
 from orchestrator.shard_store import StoreConfig, start_broker
 from orchestrator.shards import ShardSpec
@@ -49,6 +50,7 @@ class Prepared:
 
     cfg: SweepConfig
     hookpoints: dict[str, list[Hookpoint]]
+    """What is extracted from each model: the hookpoints of the grid, and the inputs that transcoders read."""
     cells: list[Cell]
     shares: Shares
     plan: Plan
@@ -59,7 +61,8 @@ class Outcome:
     """What a sweep leaves for its user to read."""
 
     table: str
-    figure: Path
+    figures: Path | None
+    """Their directory, where any trial finished."""
     failed: dict[str, str]
     """Reasons of trials that did not finish, by name."""
     counters: dict[str, int]
@@ -71,10 +74,26 @@ class Outcome:
 def prepare(cfg: SweepConfig, hardware: Hardware) -> Prepared:
     """Check everything that needs no weights and predict the cost. Raises UserError."""
     check_text(cfg.text_config())
-    hookpoints = {model: resolve_hookpoints(model, cfg.hookpoint) for model in cfg.model}
-    grid = cells(cfg, hookpoints)
+    asked = {model: resolve_hookpoints(model, cfg.hookpoint) for model in cfg.model}
+    grid = cells(cfg, asked)
+    hookpoints = {model: _extracted(model, points, grid) for model, points in asked.items()}
     shares = share(hardware, cfg.gpus_per_trial, len(cfg.model))
     return Prepared(cfg, hookpoints, grid, shares, make_plan(cfg, grid, hookpoints, hardware, shares))
+
+
+def _extracted(model: str, asked: list[Hookpoint], grid: list[Cell]) -> list[Hookpoint]:
+    """The hookpoints of one model that its trials read. Raises UserError for a transcoded module of two widths."""
+    ours = [cell for cell in grid if cell.model == model]
+    found = {point.name: point for point in asked}
+    if inputs := sorted({cell.source for cell in ours} - found.keys()):
+        found |= {point.name: point for point in resolve_hookpoints(model, inputs)}
+    for cell in ours:
+        if (width := found[cell.source].width) != cell.d_in:
+            raise UserError(
+                f"variant {cell.variant!r}: needs as many inputs as outputs, and {cell.hookpoint!r} has {width} and "
+                f"{cell.d_in}"
+            )
+    return list(found.values())
 
 
 def claim(cfg: SweepConfig) -> Path:
@@ -142,23 +161,24 @@ def _run(
         }
         session, counters = _add_counters(directory / "counters.json", broker_counters(brokers))
         tracker.log_metrics(None, counters, step=session)
-        table, figure = _write_report(directory, grid, results, counters)
-        for path, place in ((figure.parent, "figures"), (directory / "comparison.md", None)):
-            tracker.log_artifacts(None, path, place)
+        table = _write_report(directory, grid, results, counters)
+        tracker.log_artifacts(None, directory / "comparison.md")
+        figures = directory / "figures"
+        if write_figures(directory.name, journal_records(directory / TRACKING_DIRECTORY), figures):
+            tracker.log_artifacts(None, figures, "figures")
         failed = {name: result["failure"] for name, result in results.items() if "failure" in result}
         status = "KILLED" if UNFINISHED in failed.values() else "FAILED" if failed else "FINISHED"
     unsent = tracker.finish(status)
-    return Outcome(table, figure, failed, counters, tracker.comparison_url(), unsent)
+    return Outcome(table, figures if figures.is_dir() else None, failed, counters, tracker.comparison_url(), unsent)
 
 
 def _write_report(
     directory: Path, grid: list[Cell], results: dict[str, dict[str, Any]], counters: dict[str, int]
-) -> tuple[str, Path]:
-    """Write table, numbers and figure of the sweep; returns the table and the figure's path."""
+) -> str:
+    """Write the sweep's table and numbers; returns the table."""
     (directory / "comparison.md").write_text(table := comparison_table(grid, results))
     (directory / "results.json").write_text(json.dumps({"results": results, "counters": counters}, indent=2))
-    fvu_against_k(grid, results, figure := directory / "figures" / "fvu_against_k.png")
-    return table, figure
+    return table
 
 
 def _add_counters(path: Path, counters: dict[str, int]) -> tuple[int, dict[str, int]]:
@@ -255,7 +275,8 @@ def _job(prepared: Prepared, cell: Cell, directory: Path) -> TrialJob:
         sweep=prepared.cfg,
         directory=(directory / "trials" / cell.name).resolve(),
         broker=_broker_name(prepared.cfg.model.index(cell.model)),
-        hookpoint=names.index(cell.hookpoint),
+        hookpoint=names.index(cell.source),
+        target=names.index(cell.hookpoint) if cell.source != cell.hookpoint else None,
         threads=int(prepared.shares.trial["cpu"]),
     )
 

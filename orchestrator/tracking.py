@@ -1,10 +1,10 @@
 """MLflow for sweeps: an experiment per sweep script, a parent run per sweep, a child run per trial.
 
-The only module that imports mlflow. Logging appends to a journal on disk and returns; a daemon thread delivers the
-journal in order and retries for as long as MLflow is away, so a sweep neither waits for MLflow nor dies with it, and
-a restarted sweep goes on with the same runs. Delivery is at least once, and every entry can be repeated without
-effect: runs are looked up by tag before they are created, and a metric point carries the journal's time stamp, which
-makes MLflow's database recognise it. To be used in the driver process only.
+With `tracking_reader`, the only module that imports mlflow. Logging appends to a journal on disk and returns; a daemon
+thread delivers the journal in order and retries for as long as MLflow is away, so a sweep neither waits for MLflow nor
+dies with it, and a restarted sweep goes on with the same runs. Delivery is at least once, and every entry can be
+repeated without effect: runs are looked up by tag before they are created, and a metric point carries the journal's
+time stamp, which makes MLflow's database recognise it. To be used in the driver process only.
 """
 
 import json
@@ -29,7 +29,7 @@ from requests import HTTPError
 
 from orchestrator.tracking_journal import Entry, Journal, redact
 
-__all__ = ["Tracker", "default_uri", "environment_tags", "redact"]
+__all__ = ["Tracker", "brief", "default_uri", "environment_tags", "quieten_mlflow", "redact"]
 
 _logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Tracker:
         self._client: Any = None  # an MlflowClient while the store answers
         self._giving_up = False
         self._wake, self._closing, self._abandoned = threading.Event(), threading.Event(), threading.Event()
-        _quieten_mlflow()
+        quieten_mlflow()
         self._thread = threading.Thread(target=self._deliver, name="mlflow-sender", daemon=True)
         self._thread.start()
 
@@ -139,11 +139,11 @@ class Tracker:
                 refusals += answered
                 if answered and (self._giving_up or (refusals > 1 and _is_final(error))):
                     # No run can be made for this entry, or it is garbled.
-                    _logger.warning("dropping an entry of sweep %s: %s", self._sweep, _brief(error))
+                    _logger.warning("dropping an entry of sweep %s: %s", self._sweep, brief(error))
                     self._journal.save(offset=self._journal.pending(1)[0][1])
                 else:
                     if failures % _PATIENCE == 0:
-                        waiting, where, why = self._journal.unsent(), redact(self._uri), _brief(error)
+                        waiting, where, why = self._journal.unsent(), redact(self._uri), brief(error)
                         _logger.warning("MLflow at %s does not take entries, %d wait: %s", where, waiting, why)
                     failures += 1
                     if self._closing.wait(delay):  # once `finish` waits, retry briskly
@@ -237,7 +237,7 @@ class Tracker:
             if not (self._giving_up or _is_final(error)):
                 raise
             if what is not None:
-                _logger.warning("MLflow refused %s of sweep %s: %s", what, self._sweep, _brief(error))
+                _logger.warning("MLflow refused %s of sweep %s: %s", what, self._sweep, brief(error))
             return False
         return True
 
@@ -281,7 +281,8 @@ def _is_final(error: Exception) -> bool:
     return 400 <= status < 500 and status not in _TRANSIENT_STATUS
 
 
-def _brief(error: Exception) -> str:
+def brief(error: Exception) -> str:
+    """What an error says, cut short and without secrets."""
     return redact(f"{type(error).__name__}: {error}")[:400]
 
 
@@ -289,7 +290,8 @@ def _texts(values: Mapping[str, object]) -> dict[str, str]:
     return {key: str(value) for key, value in values.items()}
 
 
-def _quieten_mlflow() -> None:
+def quieten_mlflow() -> None:
+    """Settings that have to be made before MLflow is first used."""
     # Retries are the sender thread's business; MLflow's own would keep it inside one call for minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")

@@ -21,6 +21,8 @@ _logger = logging.getLogger(__name__)
 
 Entry = dict[str, Any]
 
+JOURNAL_FILE = "journal.jsonl"
+
 _USERINFO = re.compile(r'(?<=://)[^/?#\s"]*@')
 _SECRET_PARAMETER = re.compile(r'([?&](?:\w*password|pwd|token|\w*secret|api_?key)=)[^&#\s"]*', re.IGNORECASE)
 
@@ -46,7 +48,7 @@ class Journal:
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self._path = directory / "journal.jsonl"
+        self._path = directory / JOURNAL_FILE
         self._state_path = directory / "state.json"
         self._lock = threading.Lock()
         self._last_step: dict[tuple[str | None, str], int] = {}
@@ -113,14 +115,24 @@ class Journal:
                     file.write(b"\n")
 
     def _read(self, offset: int) -> Iterator[tuple[Entry, int]]:
-        with self._path.open("rb") as file:
-            file.seek(offset)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    return  # the sweep is in the middle of writing it
-                offset += len(line)
-                try:
-                    entry = json.loads(line)
-                except ValueError:
-                    entry = {"op": "torn", "trial": None}
-                yield entry, offset
+        return _entries(self._path, offset)
+
+
+def read_entries(directory: Path) -> Iterator[Entry]:
+    """Every entry of the journal in `directory`, in order; a line that was cut off has the `op` torn."""
+    return (entry for entry, _ in _entries(directory / JOURNAL_FILE, 0))
+
+
+def _entries(path: Path, offset: int) -> Iterator[tuple[Entry, int]]:
+    """The entries from `offset`, each with the offset that follows it."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return  # the sweep is in the middle of writing it
+            offset += len(line)
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                entry = {"op": "torn", "trial": None}
+            yield entry, offset

@@ -5,7 +5,8 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from ray import tune
 
 from models import SparseCoder
 from models.evaluation import Evaluation
+from models.model_card import CARD_FILE, model_card
 from models.training import Trainer, TrainingDiverged
 from orchestrator.atomic import atomic_directory
+from orchestrator.card import run_of
 from orchestrator.config import SweepConfig
 from orchestrator.grid import Cell
 from orchestrator.reader import ShardReader, TrainStream
@@ -41,13 +44,14 @@ class TrialJob:
     directory: Path
     broker: str
     hookpoint: int
+    target: int | None
     threads: int
 
     def to_json(self) -> dict[str, Any]:
         """What Ray hands to the trial's process."""
         return {
             "cell": self.cell.to_json(), "sweep": json.dumps(self.sweep.to_json()), "directory": str(self.directory),
-            "broker": self.broker, "hookpoint": self.hookpoint, "threads": self.threads,
+            "broker": self.broker, "hookpoint": self.hookpoint, "target": self.target, "threads": self.threads,
         }  # fmt: skip
 
     @classmethod
@@ -71,7 +75,9 @@ def run_trial(config: dict[str, Any]) -> None:
     if not torch.cuda.is_available():
         # Extraction shares the cores and every trial waits for it: without this it ran at a quarter of its speed.
         os.setpriority(os.PRIO_PROCESS, 0, TRIAL_NICENESS)
-    reader = ShardReader(ray.get_actor(job.broker), job.hookpoint, job.sweep.exclude_first, job.sweep.massive_multiple)
+    reader = ShardReader(
+        ray.get_actor(job.broker), job.hookpoint, job.sweep.exclude_first, job.sweep.massive_multiple, job.target
+    )
     try:
         result = train(job, reader, tune.report)
     except (TrainingDiverged, ActivationError) as error:
@@ -94,39 +100,53 @@ def train(job: TrialJob, reader: ShardReader, report: Callable[[dict[str, Any]],
     torch.manual_seed(job.cell.seed)
     trainer = Trainer(SparseCoder(job.cell.d_in, job.cell.coder, device=device), sweep.train_config())
     newest = _newest_checkpoint(job.directory)
-    stream = TrainStream(reader, sweep.shards("train"), job.cell.seed, trainer.restore(newest) if newest else None)
+    saved = trainer.restore(newest) if newest else {}
+    train_seconds = saved.pop("train_seconds", 0.0)
+    stream = TrainStream(reader, sweep.shards("train"), job.cell.seed, saved)
     if newest is None:
-        trainer.initialise(stream.first_shard().to(device))
-    clock = _Clock(trainer.step_count)
+        trainer.initialise(*stream.first_shard().to(device))
+    clock = _Clock(trainer.step_count, train_seconds)
     for step in range(trainer.step_count + 1, sweep.steps + 1):
-        fvu = trainer.step(stream.next_batch(sweep.batch_tokens).to(device))
+        batch = stream.next_batch(sweep.batch_tokens)
+        with clock.training():
+            fvu = trainer.step(*batch.to(device))  # on a GPU the copy waits for the end of the step before
         if clock.due() or step in (1, sweep.steps) or step % sweep.checkpoint_every == 0:
             report(
                 {"step": step, "train/fvu": fvu, "dead_pct": trainer.dead_pct(), "lr": trainer.cfg.lr_at(step - 1),
-                 "tokens_per_second": clock.rate(step, sweep.batch_tokens)}
+                 "tokens_per_second": clock.rate(step, sweep.batch_tokens), "train_seconds": clock.train_seconds}
             )  # fmt: skip
         if step % sweep.checkpoint_every == 0 or step == sweep.steps:
-            _checkpoint(trainer, job.directory, stream.state())
+            _checkpoint(trainer, job.directory, stream.state() | {"train_seconds": clock.train_seconds})
     evaluation = Evaluation(trainer.coder, trainer.coder.gram(sweep.val_tokens))
-    for x_BD, massive_B in reader.held_out(sweep.shards("val"), sweep.batch_tokens):
-        evaluation.add(x_BD.to(device), massive_B.to(device))
-    with atomic_directory(job.directory / "coder") as unfinished:
-        trainer.coder.save_to_disk(unfinished)
-    return {
+    for batch, massive_B in reader.held_out(sweep.shards("val"), sweep.batch_tokens):
+        x_BD, y_BD = batch.to(device)
+        evaluation.add(x_BD, massive_B.to(device), y_BD)
+    result = {
         "step": sweep.steps,
         **evaluation.metrics(),
         "dead_pct": trainer.dead_pct(),
         "excluded_first_tokens": stream.cursor.excluded_first,
         "excluded_massive_tokens": stream.cursor.excluded_massive,
     }
+    with atomic_directory(job.directory / "coder") as unfinished:
+        trainer.coder.save_to_disk(unfinished)
+        (unfinished / CARD_FILE).write_text(model_card(trainer.coder, run_of(job.cell, sweep, result)))
+    return result
 
 
 class _Clock:
-    """Speed since this process began to train, and when to report next."""
+    """Speed since this process began to train, time in steps since the trial did, and when to report next."""
 
-    def __init__(self, step: int) -> None:
+    def __init__(self, step: int, train_seconds: float) -> None:
         self.start = self.reported = time.monotonic()
         self.start_step = step
+        self.train_seconds = train_seconds
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        start = time.monotonic()
+        yield
+        self.train_seconds += time.monotonic() - start
 
     def due(self) -> bool:
         now = time.monotonic()
@@ -143,7 +163,7 @@ def _newest_checkpoint(directory: Path) -> Path | None:
     return max(directory.glob("step-*"), default=None)
 
 
-def _checkpoint(trainer: Trainer, directory: Path, cursor: dict[str, int]) -> None:
+def _checkpoint(trainer: Trainer, directory: Path, cursor: dict[str, Any]) -> None:
     """Write `step-NNNNNNNN`, complete or absent, then drop older ones."""
     final = directory / f"step-{trainer.step_count:08d}"
     with atomic_directory(final) as unfinished:

@@ -3,15 +3,14 @@
 import dataclasses
 import json
 import math
-import struct
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from models.variants import VARIANTS
 from orchestrator.config import AXES, SweepConfig
 from orchestrator.errors import UserError
-from orchestrator.figures import fvu_against_k
 from orchestrator.grid import Cell, cells
 from orchestrator.hardware import Hardware, share
 from orchestrator.hookpoints import Hookpoint
@@ -201,7 +200,7 @@ def test_the_longest_trial_comes_first() -> None:
     assert (grid[-1].variant, grid[-1].k, grid[-1].expansion_factor, grid[-1].d_in) == ("topk", 4, 2, 32)
 
 
-@pytest.mark.parametrize("variant", ["topk", "mp"])
+@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("axis", ["k", "expansion_factor", "d_in"])
 def test_more_costs_more(axis: str, variant: str) -> None:
     cell = Cell("m", "layers.1", 8, 8, variant, 0, 64)
@@ -209,6 +208,24 @@ def test_more_costs_more(axis: str, variant: str) -> None:
     assert 0 < cell.step_flops(512) < larger.step_flops(512)
     assert cell.step_flops(512) < cell.step_flops(1024)
     assert 0 < cell.memory_bytes(512) <= larger.memory_bytes(512)
+
+
+def test_work_and_memory_follow_what_a_variant_has() -> None:
+    by_variant = {variant: Cell("m", "layers.1.mlp", 8, 8, variant, 0, 64) for variant in VARIANTS}
+    work = {variant: cell.step_flops(512) for variant, cell in by_variant.items()}
+    memory = {variant: cell.memory_bytes(512) for variant, cell in by_variant.items()}
+    assert work["topk"] < work["mp"] < work["mp-big-decoder"]
+    assert work["mp-sliced"] < work["mp"] < work["ito"]
+    assert memory["omp"] < memory["ito"]
+    assert memory["mp-transcoder"] < memory["mp-transcoder-separate-subtraction"] < memory["mp-big-decoder"]
+    extra = memory["mp-big-decoder"] - memory["topk"]
+    assert extra == 16 * 7 * 8 * 64 * 64  # weights, gradients and two moments of seven more decoders
+
+
+def test_transcoders_read_the_input_of_their_module() -> None:
+    for variant, recipe in VARIANTS.items():
+        cell = Cell("m", "layers.1.mlp", 8, 8, variant, 0, 64)
+        assert cell.source == ("layers.1.mlp:in" if recipe.transcode else "layers.1.mlp")
 
 
 def test_k_beyond_the_latents_is_refused_with_the_place() -> None:
@@ -425,32 +442,3 @@ def test_one_variant_has_no_rival() -> None:
 def test_several_models_are_told_apart() -> None:
     grid = grid_of(model=("a/x", "b/y"))
     assert [row[0] for row in rows(comparison_table(grid, scored(grid)))[2:]] == ["a/x layers.1", "b/y layers.1"]
-
-
-@pytest.mark.parametrize(
-    ("axes", "panels"),
-    [
-        ({}, (1, 1)),
-        ({"hookpoint": tuple(f"layers.{i}" for i in range(3)), "k": (16, 32, 64, 128)}, (3, 1)),
-        ({"hookpoint": tuple(f"layers.{i}" for i in range(5))}, (3, 2)),
-        ({"hookpoint": tuple(f"layers.{i}.mlp" for i in range(6)), "expansion_factor": (64, 128)}, (4, 3)),
-    ],
-    ids=["one", "three", "five", "twelve"],
-)
-def test_the_figure_wraps_its_panels(axes: dict[str, tuple[Any, ...]], panels: tuple[int, int], tmp_path: Path) -> None:
-    grid = grid_of(**axes)
-    results = scored(grid)
-    del results[grid[0].name]
-    path = tmp_path / "figures" / "fvu.png"
-    fvu_against_k(grid, results, path)
-    content = path.read_bytes()
-    assert content.startswith(b"\x89PNG\r\n\x1a\n")
-    width, height = struct.unpack(">II", content[16:24])
-    assert 350 * panels[0] < width < 500 * panels[0]
-    assert 350 * panels[1] < height < 500 * panels[1]
-    assert len(content) > 5000
-
-
-def test_the_figure_is_drawn_without_any_result(tmp_path: Path) -> None:
-    fvu_against_k(grid_of(), {}, tmp_path / "fvu.png")
-    assert (tmp_path / "fvu.png").stat().st_size > 1000

@@ -188,3 +188,17 @@ def test_packaged_model_predicts_text() -> None:
         assert abs(exact.model(tokens_NL, labels=tokens_NL).loss.item() - loss) < 0.02
     assert tokenizer.tokenize("x = 1234") == ["x", "Ġ=", "Ġ", "1", "2", "3", "4"]
     assert tokenizer.decode(ids) == text
+
+
+def test_the_small_llama_is_one_and_the_same(
+    tokens_NL: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [LanguageModel.load("small-llama").capture(tokens_NL, ["layers.12.mlp"])["layers.12.mlp"]]
+    print_before = fingerprint("small-llama")
+    made = packaged_model.packaged_directory()
+    shutil.copytree(made, tmp_path / "pursuit-lab" / made.name)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    found.append(LanguageModel.load("small-llama").capture(tokens_NL, ["layers.12.mlp"])["layers.12.mlp"])
+    assert torch.equal(*found)
+    assert found[0].shape[-1] == 128
+    assert fingerprint("small-llama") == print_before

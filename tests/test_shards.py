@@ -1,6 +1,7 @@
 """Shard tables, their files, and the streams that read them, without Ray. Shape suffixes: N sequences, L positions,
 D width."""
 
+import dataclasses
 import itertools
 import resource
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from orchestrator.language_model import LanguageModel
 from orchestrator.reader import ShardReader, TrainStream
 from orchestrator.shards import (
     ActivationError,
+    Batch,
     Shard,
     ShardSpec,
     open_shard,
@@ -244,7 +246,8 @@ def test_a_shard_is_a_view() -> None:
     shard = open_shard(table, exclude_first=True, massive_multiple=10.0)
     assert np.shares_memory(shard.values_TD, table["activation"].chunk(0).to_numpy_ndarray())
     assert not shard.values_TD.flags.writeable
-    rows = shard.rows(np.array([5, 2, 5]))
+    rows, none = shard.rows(np.array([5, 2, 5]))
+    assert none is None
     np.testing.assert_array_equal(rows, shard.values_TD[[5, 2, 5]].astype(np.float32))
     rows.zero_()
     assert shard.values_TD[5].any()
@@ -273,6 +276,23 @@ def test_what_is_usable_and_what_is_massive(
     assert np.flatnonzero(shard.usable_T).tolist() == usable
     assert np.flatnonzero(shard.massive_T).tolist() == massive
     assert shard.ordinary.tolist() == sorted(set(usable) - set(massive))
+
+
+def test_targets_are_those_of_the_same_tokens() -> None:
+    inputs, outputs = table_of(torch.randn(N, L, D)), table_of(torch.randn(N, L, D))
+    shard = open_shard(inputs, outputs, exclude_first=True, massive_multiple=10.0)
+    x, y = shard.rows(np.array([7, 1]))
+    for found, table in ((x, inputs), (y, outputs)):
+        expected = table["activation"].chunk(0).to_numpy_ndarray()[[7, 1]]
+        np.testing.assert_array_equal(found, expected.astype(np.float32))
+
+
+def test_a_token_is_massive_as_input_or_as_target() -> None:
+    plain, loud = torch.zeros(2, 4, D), torch.zeros(2, 4, D)
+    plain[..., 1], loud[..., 1] = 1.0, torch.tensor(NORMS).reshape(2, 4)
+    for tables in ((plain, loud), (loud, plain)):
+        shard = open_shard(*map(table_of, tables), exclude_first=True, massive_multiple=8.0)
+        assert np.flatnonzero(shard.massive_T).tolist() == [7]
 
 
 # --- streams ---
@@ -307,8 +327,9 @@ def numbered_tables() -> list[pa.Table]:
     return tables
 
 
-def numbers(batch_BD: Tensor) -> list[int]:
-    return (batch_BD[:, 0] - 1000).int().tolist()
+def numbers(batch: Batch | Tensor) -> list[int]:
+    x_BD = batch.x if isinstance(batch, Batch) else batch
+    return (x_BD[:, 0] - 1000).int().tolist()
 
 
 READER = TableReader({"train": numbered_tables(), "val": numbered_tables()}, 0, True, 10.0)
@@ -375,11 +396,11 @@ def test_a_restored_stream_continues_exactly(seed: int, batch: int, before: int,
     undisturbed, disturbed = stream(seed), stream(seed)
     for _ in range(restores):
         for _ in range(before):
-            assert torch.equal(undisturbed.next_batch(batch), disturbed.next_batch(batch))
+            assert torch.equal(undisturbed.next_batch(batch).x, disturbed.next_batch(batch).x)
         disturbed = stream(seed, disturbed.state())
         assert disturbed.state() == undisturbed.state()
     for _ in range(5):
-        assert torch.equal(undisturbed.next_batch(batch), disturbed.next_batch(batch))
+        assert torch.equal(undisturbed.next_batch(batch).x, disturbed.next_batch(batch).x)
         assert disturbed.state() == undisturbed.state()
 
 
@@ -421,8 +442,8 @@ def test_the_sample_to_start_from_moves_nothing() -> None:
 @pytest.mark.parametrize("batch", [1, 10, 1000], ids=lambda batch: f"batch{batch}")
 def test_held_out_has_every_usable_token_once_in_order(batch: int) -> None:
     found = list(READER.held_out(len(SHARD_ROWS), batch))
-    assert all(1 <= len(x_BD) <= batch and len(x_BD) == len(massive_B) for x_BD, massive_B in found)
-    tokens = [number for x_BD, _ in found for number in numbers(x_BD)]
+    assert all(1 <= len(part.x) <= batch and len(part.x) == len(massive_B) for part, massive_B in found)
+    tokens = [number for part, _ in found for number in numbers(part)]
     assert tokens == sorted(ALL - FIRST)
     massive = torch.cat([massive_B for _, massive_B in found])
     assert massive.dtype == torch.bool
@@ -434,4 +455,21 @@ def test_nothing_is_left_out_where_nothing_should_be() -> None:
     current = stream(0, reader=reader)
     assert set(numbers(current.next_batch(len(ALL)))) == ALL
     assert current.state()["excluded_first"] == current.state()["excluded_massive"] == 0
-    assert [n for x_BD, massive_B in reader.held_out(3, 16) for n in numbers(x_BD[~massive_B])] == sorted(ALL)
+    assert [n for part, massive_B in reader.held_out(3, 16) for n in numbers(part.x[~massive_B])] == sorted(ALL)
+
+
+class PairReader(TableReader):
+    """The same tables as inputs, and as targets with every activation doubled."""
+
+    def read(self, split: str, index: int, upcoming: list[int]) -> Shard:
+        shard = super().read(split, index, upcoming)
+        return dataclasses.replace(shard, targets_TD=2 * shard.values_TD)
+
+
+def test_a_stream_of_pairs_keeps_them_together() -> None:
+    reader = PairReader(READER.broker, 0, True, 10.0, 1)
+    current = stream(0, reader=reader)
+    batches = [current.first_shard(), *(current.next_batch(13) for _ in range(9))]
+    batches += [part for part, _ in reader.held_out(3, 16)]
+    for x, y in batches:
+        assert torch.equal(2 * x, y)

@@ -16,6 +16,7 @@ from mlflow.tracking import MlflowClient
 from safetensors.torch import load_file, save_file
 
 from models import SparseCoder
+from orchestrator import figures
 from orchestrator.cli import main
 from orchestrator.errors import UserError
 from orchestrator.sweep import _check_inputs, _locked
@@ -125,11 +126,27 @@ def test_mlflow_has_a_parent_and_a_nested_run_per_trial(undisturbed: str, storag
     for run in children:
         assert set(run.data.params) == {"model", "hookpoint", "k", "expansion_factor", "variant", "seed"}
         assert run.data.metrics["val/fvu"] == found[run.info.run_name]["val/fvu"]
-        assert {"train/fvu", "dead_pct", "l0", "tokens_per_second"} <= set(run.data.metrics)
+        assert {"train/fvu", "dead_pct", "l0", "tokens_per_second", "train_seconds"} <= set(run.data.metrics)
+        assert "train_seconds" not in found[run.info.run_name]  # it differs where all else is the same
         assert {file.path for file in client.list_artifacts(run.info.run_id, "checkpoint")} == {
-            "checkpoint/cfg.json", "checkpoint/sae.safetensors"}  # fmt: skip
+            "checkpoint/README.md", "checkpoint/cfg.json", "checkpoint/sae.safetensors"}  # fmt: skip
     assert parent.data.metrics["shards_computed"] == SHARDS
     assert {"config.json", "figures", "comparison.md"} <= {f.path for f in client.list_artifacts(parent.info.run_id)}
+
+
+def test_figures_are_logged_and_can_be_drawn_from_mlflow_alone(undisturbed: str, storage: Path, tmp_path: Path) -> None:
+    names = {"figures.html", "dead_and_fvu.png", "fvu_against_time.png"}  # one k and two variants: no other
+    (parent,) = [run for run in runs_of(storage, "undisturbed") if "mlflow.parentRunId" not in run.data.tags]
+    client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
+    logged = client.list_artifacts(parent.info.run_id, "figures")
+    assert {Path(file.path).name for file in logged} == names
+    assert str(storage / "undisturbed" / "figures" / "figures.html") in undisturbed
+
+    uri = f"sqlite:///{shutil.copy(storage / 'mlflow.db', tmp_path)}"
+    assert figures.main(["undisturbed", "--tracking-uri", uri, "--out", str(tmp_path / "again")]) == 0
+    assert {file.name for file in (tmp_path / "again").iterdir()} == names
+    for name in names:
+        assert (tmp_path / "again" / name).read_bytes() == (storage / "undisturbed" / "figures" / name).read_bytes()
 
 
 def test_the_checkpoint_of_a_trial_loads(undisturbed: str, storage: Path) -> None:
@@ -233,6 +250,8 @@ BAD = {
     "name": "--name undisturbed",
     "resume": "--resume nothing",
     "variant": "--variant gated",
+    "variant 'sst': predicts a module's output": "--variant sst --hookpoint layers.2.mlp:in",
+    "variant 'sst': needs as many inputs as outputs": "--variant sst --hookpoint layers.2.mlp.up_proj",
     "model": "--model /nowhere",
     "warmup_steps": "--warmup-steps 9999",
     "train_tokens 49152: dataset": "--dataset {file}",

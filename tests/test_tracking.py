@@ -29,20 +29,6 @@ REPOSITORY = Path(__file__).parents[1]
 EXPERIMENT, SWEEP = "grid", "night's run"
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated SQLite file: the migrations take seconds, a copy does not."""
-    directory = tmp_path_factory.mktemp("mlflow")
-    MlflowClient(tracking_uri=default_uri(directory)).search_experiments()
-    return directory / "mlflow.db"
-
-
-@pytest.fixture
-def storage(tmp_path: Path, empty_store: Path) -> Path:
-    shutil.copy(empty_store, tmp_path / "mlflow.db")
-    return tmp_path
-
-
 def open_tracker(storage: Path, uri: str | None = None) -> Tracker:
     return Tracker(uri, EXPERIMENT, SWEEP, storage, storage / "journal")
 

@@ -1,0 +1,274 @@
+"""What the figures of a sweep show, before anything draws it."""
+
+import math
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TypeVar
+
+import numpy as np
+
+from models.variants import VARIANTS
+from orchestrator.records import TrialRecord
+
+FVU = "val/fvu"
+FVU_LABEL = "held-out FVU (fraction)"
+TRAINING_FVU_LABEL = "training FVU (fraction)"
+TIME_LABEL = "training time (s)"
+K_LABEL = "k (active latents per token)"
+
+COLOURS = {"topk": "#1f77b4", "mp": "#d62728"}
+"""Matplotlib's tab:blue and tab:red, by names that plotly has too."""
+PALETTE = (
+    "#ff7f0e", "#2ca02c", "#9467bd", "#8c564b", "#17becf", "#e377c2", "#bcbd22", "#7f7f7f",
+    "#000000", "#98df8a", "#ffbb78", "#c5b0d5", "#005f56", "#5c3d00",
+)  # fmt: skip
+"""For the variants after those, neither blue nor red."""
+BASELINES = ("topk", "sst")
+"""Variants that others are compared with come first."""
+
+MIN_BARS = 3
+MAX_ROWS = 6
+MAX_COLUMNS = 3
+TITLE_LETTERS = 36
+"""What fits above a panel beside two others."""
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One variant's values; with several seeds their means, and between which values they lie."""
+
+    name: str
+    colour: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    band: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    """Lowest and highest."""
+    labels: tuple[str, ...] = ()
+    """Written beside the points."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """One variant's value; with several seeds their mean, the lowest and the highest."""
+
+    name: str
+    colour: str
+    value: float
+    spread: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """Lines over an x axis, or horizontal bars."""
+
+    title: str
+    xlabel: str
+    ylabel: str
+    lines: tuple[Line, ...] = ()
+    bars: tuple[Bar, ...] = ()
+    log2_ticks: tuple[int, ...] = ()
+    """Where given, the x axis is logarithmic and has these ticks alone."""
+    x_from_zero: bool = False
+    y_log: bool = False
+    markers: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """Panels side by side, `columns` to a row."""
+
+    name: str
+    title: str
+    about: str
+    """What the values are means of, and what is missing."""
+    variants: tuple[str, ...]
+    """In the order of legends; as bars, each has the same place in every panel."""
+    panels: tuple[Panel, ...]
+    columns: int
+
+    @property
+    def rows(self) -> int:
+        """How many rows the panels fill."""
+        return math.ceil(len(self.panels) / self.columns)
+
+    @property
+    def title_lines(self) -> int:
+        """Of the panel that has most."""
+        return max(panel.title.count("\n") for panel in self.panels) + 1
+
+
+def figures_of(records: Sequence[TrialRecord]) -> list[Figure]:
+    """Every figure that the finished trials have values for. Trials without held-out FVU are left out."""
+    finished = [record for record in records if FVU in record.metrics]
+    if not finished:
+        return []
+    colours = colours_of(record.variant for record in finished)
+    unfinished = len(records) - len(finished)
+    note = f"without {unfinished} of {len(records)} trials, unfinished" if unfinished else ""
+    drawn = [draw(finished, colours, note) for draw in (fvu_against_k, fvu_by_variant, dead_and_fvu, fvu_against_time)]
+    return [figure for figure in drawn if figure is not None]
+
+
+def colours_of(variants: Iterable[str]) -> dict[str, str]:
+    """A colour for each variant, baselines first. Variants of this version have the same colour in every sweep."""
+    found = sorted(dict.fromkeys(variants), key=lambda name: name not in BASELINES)
+    others = [*(name for name in VARIANTS if name not in COLOURS), *sorted({*found} - {*VARIANTS, *COLOURS})]
+    all_colours = COLOURS | {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(others)}
+    return {name: all_colours[name] for name in found}
+
+
+def fvu_against_k(records: Sequence[TrialRecord], colours: Mapping[str, str], note: str = "") -> Figure | None:
+    """A panel for each model, hookpoint and expansion factor where some variant has several k."""
+    panels = []
+    for group in _groups(records, lambda r: (r.model, r.hookpoint, r.expansion_factor)).values():
+        lines = []
+        for variant, trials in _by_variant(group, colours):
+            by_k = _groups(trials, lambda r: r.k)
+            fvus: dict[float, list[float]] = {k: [r.metrics[FVU] for r in seeds] for k, seeds in by_k.items()}
+            lines.append(_line(variant, colours[variant], fvus))
+        if max(len(line.x) for line in lines) > 1:
+            ks = tuple(sorted({record.k for record in group}))
+            title = _place(group[0], records)
+            panels.append(Panel(title=title, xlabel=K_LABEL, ylabel=FVU_LABEL, lines=tuple(lines), log2_ticks=ks))
+    about = _about(records, "band: lowest to highest", note)
+    return _figure("fvu_against_k", "Held-out FVU against k", about, panels, colours)
+
+
+def fvu_by_variant(records: Sequence[TrialRecord], colours: Mapping[str, str], note: str = "") -> Figure | None:
+    """A panel for each model, hookpoint, expansion factor and k that has three variants or more."""
+    panels = []
+    for group in _groups(records, lambda r: (r.model, r.hookpoint, r.expansion_factor, r.k)).values():
+        values = {name: [r.metrics[FVU] for r in trials] for name, trials in _by_variant(group, colours)}
+        bars = tuple(
+            Bar(name=name, colour=colours[name], value=fmean(fvus), spread=_spread(fvus))
+            for name, fvus in values.items()
+        )
+        if len(bars) >= MIN_BARS:
+            title = _place(group[0], records, with_k=True)
+            panels.append(Panel(title=title, xlabel=FVU_LABEL, ylabel="variant", bars=bars))
+    about = _about(records, "error bars: lowest to highest", note)
+    return _figure("fvu_by_variant", "Held-out FVU by variant", about, panels, colours)
+
+
+def dead_and_fvu(records: Sequence[TrialRecord], colours: Mapping[str, str], note: str = "") -> Figure | None:
+    """Dead latents beside training FVU, a row for each model, hookpoint, expansion factor and k."""
+    rows = []
+    for group in _groups(records, lambda r: (r.model, r.hookpoint, r.expansion_factor, r.k)).values():
+        place = _place(group[0], records, with_k=True)
+        row = [
+            Panel(title=place, xlabel="training step", ylabel=label, lines=lines, y_log=log, markers=False)
+            for metric, label, log in (
+                ("dead_pct", "dead latents (%)", False),
+                ("train/fvu", TRAINING_FVU_LABEL, True),
+            )
+            if (lines := _training_lines(group, colours, metric))
+        ]
+        rows += [row] if len(row) == 2 else []
+    shown = "" if len(rows) <= MAX_ROWS else f", the first {MAX_ROWS} of {len(rows)} rows"
+    about = _about(records, "band: lowest to highest; interpolated between reports", note)
+    panels = [panel for row in rows[:MAX_ROWS] for panel in row]
+    return _figure("dead_and_fvu", f"Dead latents and training FVU{shown}", about, panels, colours, columns=2)
+
+
+def fvu_against_time(records: Sequence[TrialRecord], colours: Mapping[str, str], note: str = "") -> Figure | None:
+    """A panel for each model, hookpoint and expansion factor, a point for each k."""
+    timed = [record for record in records if "train_seconds" in record.metrics]
+    panels = []
+    for group in _groups(timed, lambda r: (r.model, r.hookpoint, r.expansion_factor)).values():
+        lines = []
+        for variant, trials in _by_variant(group, colours):
+            by_k = sorted(_groups(trials, lambda r: r.k).items())
+            x = tuple(fmean(r.metrics["train_seconds"] for r in seeds) for _, seeds in by_k)
+            y = tuple(fmean(r.metrics[FVU] for r in seeds) for _, seeds in by_k)
+            labels = tuple(str(k) for k, _ in by_k)
+            lines.append(Line(name=variant, colour=colours[variant], x=x, y=y, labels=labels))
+        title = _place(group[0], records)
+        panels.append(Panel(title=title, xlabel=TIME_LABEL, ylabel=FVU_LABEL, lines=tuple(lines), x_from_zero=True))
+    about = _about(timed, "", "; ".join(part for part in ("numbers: k", note) if part))
+    return _figure("fvu_against_time", "Held-out FVU against training time", about, panels, colours)
+
+
+def joined(curves: Sequence[Sequence[tuple[int, float]]]) -> dict[float, list[float]]:
+    """One value of every curve at each step that some curve has and all of them span.
+
+    Trials report now and then, by the clock; between its own reports a curve is taken to be straight.
+    """
+    first, last = max(curve[0][0] for curve in curves), min(curve[-1][0] for curve in curves)
+    steps = sorted({step for curve in curves for step, _ in curve if first <= step <= last})
+    columns = [np.interp(steps, [s for s, _ in curve], [value for _, value in curve]).tolist() for curve in curves]
+    return dict(zip(map(float, steps), map(list, zip(*columns, strict=True)), strict=True))
+
+
+def _training_lines(group: Sequence[TrialRecord], colours: Mapping[str, str], metric: str) -> tuple[Line, ...]:
+    curves = {
+        variant: [record.history[metric] for record in trials if metric in record.history]
+        for variant, trials in _by_variant(group, colours)
+    }
+    return tuple(_line(variant, colours[variant], joined(found)) for variant, found in curves.items() if found)
+
+
+def _line(name: str, colour: str, values: Mapping[float, Sequence[float]]) -> Line:
+    xs = tuple(sorted(values))
+    band = None
+    if any(len(values[x]) > 1 for x in xs):
+        band = tuple(min(values[x]) for x in xs), tuple(max(values[x]) for x in xs)
+    return Line(name=name, colour=colour, x=xs, y=tuple(fmean(values[x]) for x in xs), band=band)
+
+
+def _spread(values: Sequence[float]) -> tuple[float, float] | None:
+    return (min(values), max(values)) if len(values) > 1 else None
+
+
+def _groups(records: Iterable[TrialRecord], key: Callable[[TrialRecord], Key]) -> dict[Key, list[TrialRecord]]:
+    """Records by key, in the order in which the keys first occur."""
+    groups: dict[Key, list[TrialRecord]] = {}
+    for record in records:
+        groups.setdefault(key(record), []).append(record)
+    return groups
+
+
+def _by_variant(records: Iterable[TrialRecord], colours: Mapping[str, str]) -> list[tuple[str, list[TrialRecord]]]:
+    """The trials of each variant, in the order of `colours`."""
+    groups = _groups(records, lambda record: record.variant)
+    return [(variant, groups[variant]) for variant in colours if variant in groups]
+
+
+def _figure(
+    name: str, title: str, about: str, panels: Sequence[Panel], colours: Mapping[str, str], columns: int = 0
+) -> Figure | None:
+    """None without panels. Rows are as even as they can be, unless `columns` says how long."""
+    if not panels:
+        return None
+    columns = columns or math.ceil(len(panels) / math.ceil(len(panels) / MAX_COLUMNS))
+    drawn = {line.name for panel in panels for line in panel.lines} | {bar.name for p in panels for bar in p.bars}
+    variants = tuple(variant for variant in colours if variant in drawn)
+    return Figure(name=name, title=title, about=about, variants=variants, panels=tuple(panels), columns=columns)
+
+
+def _place(record: TrialRecord, records: Sequence[TrialRecord], *, with_k: bool = False) -> str:
+    """Where a panel's trials were; the model only where there are several."""
+    hookpoint = _shortened(record.hookpoint)
+    sizes = f"expansion {record.expansion_factor}" + (f", k {record.k}" if with_k else "")
+    one_line = len(hookpoint) + len(sizes) < TITLE_LETTERS
+    model = [_shortened(record.model)] if len({r.model for r in records}) > 1 else []
+    return "\n".join([*model, f"{hookpoint}, {sizes}"] if one_line else [*model, hookpoint, sizes])
+
+
+def _about(records: Sequence[TrialRecord], spread: str, note: str) -> str:
+    """Model, number of seeds and what is missing."""
+    models = {record.model for record in records}
+    cells = _groups(records, lambda r: (r.model, r.hookpoint, r.expansion_factor, r.k, r.variant))
+    counts = [len(seeds) for seeds in cells.values()]
+    fewest, most = min(counts, default=1), max(counts, default=1)
+    seeds = "one seed" if most == 1 else f"mean of {most if fewest == most else f'{fewest} to {most}'} seeds"
+    parts = [*(_shortened(model) for model in models if len(models) == 1), seeds, spread if most > 1 else "", note]
+    return "; ".join(part for part in parts if part)
+
+
+def _shortened(name: str, limit: int = 30) -> str:
+    """The last part of a model's id or path, its middle cut out where a panel is too narrow for it."""
+    name = name.rstrip("/").rpartition("/")[2]
+    return name if len(name) <= limit else f"{name[: limit // 2 - 1]}…{name[-limit // 2 :]}"

@@ -1,0 +1,107 @@
+"""Figures as PNG, by matplotlib."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure as Canvas
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import LogLocator, NullLocator
+
+from orchestrator.figure_data import Figure, Panel
+
+DPI = 130
+PANEL_INCHES = {1: (7.0, 3.6), 2: (4.3, 2.9), 3: (3.07, 2.7)}
+"""By columns: figures of 900 to 1200 pixels, which a README shows without shrinking letters much."""
+BAR_INCHES = 0.26
+LINE_INCHES = 0.2
+"""Of a title or a legend."""
+LETTER_INCHES = 0.075
+MARGIN_INCHES = 0.75
+"""For the titles above all panels, and for what is above and below the bars of one."""
+
+
+def write_png(figure: Figure, path: Path) -> None:
+    """Draw the figure into the file `path`."""
+    width, panel_height = PANEL_INCHES[figure.columns]
+    width *= figure.columns
+    names = figure.variants
+    legend_columns, legend_rows = 1, 0
+    if figure.panels[0].bars:
+        panel_height = BAR_INCHES * len(names) + LINE_INCHES * (figure.title_lines - 1) + MARGIN_INCHES
+    else:
+        legend_columns, legend_rows = _legend_shape(names, width)
+    height = MARGIN_INCHES + panel_height * figure.rows + LINE_INCHES * legend_rows
+    canvas = Canvas(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06))
+    canvas.suptitle(f"{figure.title}\n", fontsize=12)
+    canvas.text(0.5, 1 - 0.4 / height, figure.about, fontsize=8.5, ha="center", va="center", color="0.35")
+    _panels(canvas, figure)
+    if legend_rows:
+        handles = {line.get_label(): line for axes in canvas.axes for line in axes.lines}
+        canvas.legend(
+            [handles[name] for name in names], names, loc="outside lower center", ncols=legend_columns, frameon=False,
+            fontsize=9,
+        )  # fmt: skip
+    canvas.savefig(path, dpi=DPI, format="png")
+
+
+def _legend_shape(names: Sequence[str], width: float) -> tuple[int, int]:
+    """Columns and rows of a legend, as even as they can be."""
+    fitting = max(1, int(width / (0.6 + LETTER_INCHES * max(map(len, names)))))
+    rows = math.ceil(len(names) / fitting)
+    return math.ceil(len(names) / rows), rows
+
+
+def _panels(canvas: Canvas, figure: Figure) -> None:
+    bars, first = bool(figure.panels[0].bars), None
+    for index, panel in enumerate(figure.panels):
+        axes = canvas.add_subplot(figure.rows, figure.columns, index + 1, sharey=first if bars else None)
+        first = first or axes
+        axes.set_title(panel.title, fontsize=9.5)
+        axes.set_xlabel(panel.xlabel, fontsize=9)
+        axes.tick_params(labelsize=8.5)
+        if bars:
+            _bars(axes, panel, figure.variants, labelled=index % figure.columns == 0)
+        else:
+            axes.set_ylabel(panel.ylabel, fontsize=9)
+            axes.grid(alpha=0.3)
+            _lines(axes, panel)
+
+
+def _lines(axes: Any, panel: Panel) -> None:
+    for line in panel.lines:
+        axes.plot(line.x, line.y, marker="o" if panel.markers else None, ms=4.5, color=line.colour, label=line.name)
+        if line.band:
+            axes.fill_between(line.x, *line.band, color=line.colour, alpha=0.2, linewidth=0)
+        for x, y, label in zip(line.x, line.y, line.labels, strict=False):
+            axes.annotate(label, (x, y), (5, 3), textcoords="offset points", fontsize=8, color=line.colour)
+    if panel.log2_ticks:
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(panel.log2_ticks, [str(tick) for tick in panel.log2_ticks])
+        axes.minorticks_off()
+    if panel.y_log:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(NullLocator())
+    if panel.x_from_zero:
+        axes.set_xlim(0, 1.25 * max(x for line in panel.lines for x in line.x))  # room for the last label
+        axes.margins(y=0.12)
+
+
+def _bars(axes: Any, panel: Panel, names: Sequence[str], *, labelled: bool) -> None:
+    places = [names.index(bar.name) for bar in panel.bars]
+    ends = [bar.spread[1] if bar.spread else bar.value for bar in panel.bars]
+    axes.barh(places, [bar.value for bar in panel.bars], color=[bar.colour for bar in panel.bars], height=0.7)
+    for place, end, bar in zip(places, ends, panel.bars, strict=True):
+        if bar.spread:
+            below, above = bar.value - bar.spread[0], bar.spread[1] - bar.value
+            axes.errorbar(bar.value, place, xerr=[[below], [above]], color="black", capsize=3, lw=1, label="_spread")
+        axes.annotate(f"{bar.value:.4f}", (end, place), (4, 0), textcoords="offset points", va="center", fontsize=8.5)
+    axes.set_yticks(range(len(names)), names)
+    axes.tick_params(axis="y", length=0, labelleft=labelled)
+    axes.set_ylim(len(names) - 0.4, -0.6)  # the first on top
+    axes.set_xlim(0, 1.3 * max(ends))  # room for the numbers
+    axes.grid(alpha=0.3, axis="x")
+    axes.set_axisbelow(True)

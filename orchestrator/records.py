@@ -1,0 +1,79 @@
+"""What every trial of a sweep was and measured, as its figures need it: the same from the journal and from MLflow."""
+
+import math
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.config import AXES
+from orchestrator.tracking_journal import read_entries
+
+Point = tuple[str, int, float]
+"""Metric, step, value."""
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial: the axes of its grid, the last value of every metric, and all values with their steps."""
+
+    model: str
+    hookpoint: str
+    k: int
+    expansion_factor: int
+    variant: str
+    seed: int
+    metrics: dict[str, float]
+    history: dict[str, list[tuple[int, float]]]
+
+
+def records_of(
+    sweep_params: Mapping[str, str], trials: Iterable[tuple[Mapping[str, str], Iterable[Point]]]
+) -> list[TrialRecord]:
+    """Records in the order of figures: hookpoints by their numbers, variants as the grid lists them.
+
+    `trials` are the params and points of each; one without the grid's axes is not a trial, or not one yet.
+    """
+    records = [_record(params, points) for params, points in trials if all(axis in params for axis in AXES)]
+    variants = re.findall(r"'([^']+)'", sweep_params.get("variant", ""))
+
+    def place(record: TrialRecord) -> tuple[object, ...]:
+        variant = variants.index(record.variant) if record.variant in variants else len(variants)
+        hookpoint = [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", record.hookpoint)]
+        return record.model, hookpoint, record.expansion_factor, record.k, variant, record.variant, record.seed
+
+    return sorted(records, key=place)
+
+
+def journal_records(directory: Path) -> list[TrialRecord]:
+    """The records of the sweep whose journal is in `directory`, whether or not MLflow has it yet."""
+    params: dict[str | None, dict[str, str]] = defaultdict(dict)
+    points: dict[str | None, list[Point]] = defaultdict(list)
+    for entry in read_entries(directory):
+        if entry["op"] in ("start", "params"):  # MLflow keeps the first value, too
+            params[entry["trial"]] = entry["params"] | params[entry["trial"]]
+        elif entry["op"] == "metrics":
+            points[entry["trial"]] += [(key, entry["step"], value) for key, value in entry["data"].items()]
+    sweep_params = params.pop(None, {})
+    return records_of(sweep_params, [(given, points[trial]) for trial, given in params.items()])
+
+
+def _record(params: Mapping[str, str], points: Iterable[Point]) -> TrialRecord:
+    steps: dict[str, dict[int, float]] = defaultdict(dict)
+    for metric, step, value in points:
+        # MLflow's databases store an infinity as the largest float; neither can be drawn.
+        if math.isfinite(value) and abs(value) < sys.float_info.max:
+            steps[metric][step] = value
+    history = {metric: sorted(values.items()) for metric, values in steps.items()}
+    return TrialRecord(
+        model=params["model"],
+        hookpoint=params["hookpoint"],
+        k=int(params["k"]),
+        expansion_factor=int(params["expansion_factor"]),
+        variant=params["variant"],
+        seed=int(params["seed"]),
+        metrics={metric: values[-1][1] for metric, values in history.items()},
+        history=history,
+    )

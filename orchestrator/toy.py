@@ -1,0 +1,203 @@
+"""Sweeps over synthetic trees: the coders, training step, grid, names, results and tracking of other sweeps.
+
+What is left out is what a language model needs: samples are drawn where they are used, so there are no shards and no
+Ray, and the trials run one after another on one core. Matrices of 20 × 20 gain nothing from a second one, or a GPU.
+"""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+
+from models import SparseCoder
+from models.evaluation import Evaluation
+from models.training import Trainer, TrainingDiverged
+from orchestrator.atomic import atomic_directory
+from orchestrator.cli import Preset, Start, check_unchanged, exit_status, given_back, saved_file
+from orchestrator.grid import Cell
+from orchestrator.plan import duration
+from orchestrator.sweep import SWEEP_FILE, TRACKING_DIRECTORY, _killed_if_raised, _locked, claim
+from orchestrator.toy_config import ToyConfig
+from orchestrator.toy_report import recovery_table
+from orchestrator.toy_tree import Tree, recovery
+from orchestrator.tracking import Tracker, environment_tags
+from orchestrator.trial import result_of
+
+SECONDS_PER_STEP = 0.002
+"""Measured on one Zen 4 core with k = 2; calls take the time, not products, so the width hardly matters."""
+REPORTS = 10
+"""Times that a trial logs its training loss."""
+SAMPLES_TO_START_FROM = 10_000
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command(ToyConfig):
+    """The script's flags: the sweep, and what to do with it."""
+
+    preset: Preset = "auto"
+    """Where values not given come from; auto takes laptop, since a GPU would not help."""
+    plan: bool = False
+    """Print the trials and what they would cost, and run nothing."""
+    resume: str | None = None
+    """Name of an interrupted sweep under `storage` to continue: finished trials are kept, others start again."""
+
+    def __post_init__(self) -> None:
+        """Checked by `sweep`, whose one line is kinder than the parser's frame around it."""
+
+    def sweep(self) -> ToyConfig:
+        """The sweep alone. Raises UserError."""
+        return ToyConfig(**{field.name: getattr(self, field.name) for field in fields(ToyConfig)})
+
+
+def main(description: str, experiment: str, presets: Mapping[str, ToyConfig], argv: Sequence[str] | None = None) -> int:
+    """Run a sweep script; returns its exit status."""
+    return exit_status(lambda: _main(description, experiment, presets, sys.argv[1:] if argv is None else argv))
+
+
+def _main(description: str, experiment: str, presets: Mapping[str, ToyConfig], argv: Sequence[str]) -> int:
+    start, _ = tyro.cli(Start, args=argv, return_unknown_args=True, add_help=False)
+    saved = _saved(start) if start.resume else presets["laptop" if start.preset == "auto" else start.preset]
+    command = tyro.cli(Command, args=argv, description=description, default=Command(**vars(saved)))
+    cfg = command.sweep()
+    if command.resume:
+        check_unchanged(saved, cfg)
+    elif cfg.name is None:
+        cfg = replace(cfg, name=f"{experiment}-{time.strftime('%Y%m%d-%H%M%S')}")
+    grid = cfg.cells()
+    sys.stdout.write(describe(cfg, grid) + "\n")
+    if command.plan:
+        return 0
+    if command.resume:
+        return run(cfg, grid, cfg.storage / command.resume, experiment)
+    directory = claim(cfg.shared())
+    with given_back(directory):
+        (directory / SWEEP_FILE).write_text(json.dumps(cfg.to_json(), indent=2) + "\n")
+        return run(cfg, grid, directory, experiment)
+
+
+def _saved(start: Start) -> ToyConfig:
+    return replace(ToyConfig.from_json(saved_file(start).read_text()), storage=start.storage)
+
+
+def describe(cfg: ToyConfig, grid: Sequence[Cell]) -> str:
+    """The plan as text for a person."""
+    steps = cfg.shared().steps
+    seconds = steps * SECONDS_PER_STEP
+    same = f"{steps:>8}{cfg.train_tokens:>10}{duration(seconds):>8}"
+    lines = [f"{'trial':<46}{'latents':>8}{'steps':>8}{'samples':>10}{'time':>8}"]
+    lines += [f"{cell.name:<46}{cell.coder.latents(cell.d_in):>8}{same}" for cell in grid]
+    total = duration(len(grid) * seconds)
+    return "\n".join([*lines, f"{len(grid)} trials, 1 at a time; time: about {total} on one core"])
+
+
+def run(cfg: ToyConfig, grid: Sequence[Cell], directory: Path, experiment: str) -> int:
+    """Train every cell that has no result yet, and report on all; returns the exit status. Raises UserError."""
+    torch.set_num_threads(1)
+    with _locked(directory):
+        tags = environment_tags()
+        tracker = Tracker(cfg.tracking_uri, experiment, str(cfg.name), cfg.storage, directory / TRACKING_DIRECTORY)
+        shared = {field.name: getattr(cfg, field.name) for field in fields(cfg) if field.name != "tracking_uri"}
+        tracker.start_sweep(shared, tags, cfg.to_json())
+        results = {}
+        with _killed_if_raised(tracker):
+            for number, cell in enumerate(grid, 1):
+                place = directory / "trials" / cell.name
+                tracker.start_trial(cell.name, {**cell.params, **_setting(cfg, cell)}, tags)
+                known = result_of(place)
+                results[cell.name] = known or _attempt(cfg, cell, place, tracker)
+                _log_result(tracker, cell.name, place, results[cell.name])
+                log.info("%d/%d %s: %s", number, len(grid), cell.name, _brief(results[cell.name], known is not None))
+            table = recovery_table(cfg, grid, results)
+            (directory / "comparison.md").write_text(table + "\n")
+            (directory / "results.json").write_text(json.dumps({"results": results}, indent=2))
+            tracker.log_artifacts(None, directory / "comparison.md")
+        failed = [name for name, result in results.items() if "failure" in result]
+        unsent = tracker.finish("FAILED" if failed else "FINISHED")
+    lines = ["", table, "", f"sweep: {directory}"]
+    if url := tracker.comparison_url():
+        lines.append(f"compare in MLflow (start it with `make ui`): {url}")
+    if unsent:
+        lines.append(f"{unsent} entries wait for MLflow; --storage {cfg.storage} --resume {cfg.name} sends them")
+    lines += [f"failed: {name}: {results[name]['failure']}" for name in failed]
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 1 if failed else 0
+
+
+def _setting(cfg: ToyConfig, cell: Cell) -> dict[str, float]:
+    tree = cfg.settings()[cell.hookpoint]
+    return {"correlation": tree.correlation, "overlap": tree.overlap}
+
+
+def _log_result(tracker: Tracker, name: str, directory: Path, result: Mapping[str, Any]) -> None:
+    """Final metrics, checkpoint and status of a trial that has ended; safe to repeat."""
+    if "failure" not in result:
+        tracker.log_metrics(name, {key: value for key, value in result.items() if key != "step"}, result["step"])
+        tracker.log_artifacts(name, directory / "coder", "checkpoint")
+    tracker.end_trial(name, failure=result.get("failure"))
+
+
+def _brief(result: Mapping[str, Any], finished_before: bool) -> str:
+    if "failure" in result:
+        return f"failed: {result['failure']}"
+    found = " ".join(f"{key.partition('/')[2]} {result[key]:.3f}" for key in result if key.startswith("recovery/"))
+    return f"recovery {found} | held-out FVU {result['val/fvu']:.4f}" + (" (kept)" if finished_before else "")
+
+
+def _attempt(cfg: ToyConfig, cell: Cell, directory: Path, tracker: Tracker) -> dict[str, Any]:
+    """Train one cell and keep its result, which is a reason where training would only fail again."""
+    try:
+        result = train(cfg, cell, directory, tracker)
+    except TrainingDiverged as error:
+        result = {"failure": str(error)}
+    directory.mkdir(parents=True, exist_ok=True)
+    unfinished = directory / ".result.json"
+    unfinished.write_text(json.dumps(result))
+    unfinished.rename(directory / "result.json")
+    return result
+
+
+def stream(seed: int, purpose: int) -> int:
+    """A seed for one purpose (0 the dictionary, 1 training samples, 2 held-out samples), unrelated to the others."""
+    return int(np.random.SeedSequence([seed, purpose]).generate_state(1)[0])
+
+
+def train(cfg: ToyConfig, cell: Cell, directory: Path, tracker: Tracker) -> dict[str, Any]:
+    """Train one coder and compare it with the truth; returns the final metrics. Raises TrainingDiverged.
+
+    Dictionary, training samples in their order, and held-out samples are functions of setting and seed, hence the
+    same for every variant, k and expansion factor.
+    """
+    shared = cfg.shared()
+    tree = Tree(cfg.settings()[cell.hookpoint], stream(cell.seed, 0))
+    samples, held_out = (torch.Generator().manual_seed(stream(cell.seed, purpose)) for purpose in (1, 2))
+    torch.manual_seed(cell.seed)
+    trainer = Trainer(SparseCoder(cell.d_in, cell.coder), shared.train_config())
+    trainer.initialise(tree.sample(SAMPLES_TO_START_FROM, samples))
+    if not cfg.centre:
+        trainer.coder.b_dec.data.zero_()
+    for step in range(1, shared.steps + 1):
+        fvu = trainer.step(tree.sample(cfg.batch_tokens, samples))
+        if step % max(1, shared.steps // REPORTS) == 0 or step == shared.steps:
+            tracker.log_metrics(cell.name, {"train/fvu": fvu, "dead_pct": trainer.dead_pct()}, step)
+    evaluation = Evaluation(trainer.coder)
+    for x_BD in torch.split(tree.sample(cfg.val_tokens, held_out), 1 << 14):
+        evaluation.add(x_BD, torch.zeros(len(x_BD), dtype=torch.bool))
+    with atomic_directory(directory / "coder") as unfinished:
+        trainer.coder.save_to_disk(unfinished)
+    metrics = evaluation.metrics()
+    return {
+        "step": shared.steps,
+        **{key: metrics[key] for key in ("val/fvu", "val/tokens", "l0")},
+        **recovery(tree.cfg, tree.atoms_ND, trainer.coder.W_dec.flatten(0, -2)),
+        "dead_pct": trainer.dead_pct(),
+    }

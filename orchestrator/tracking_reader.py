@@ -1,0 +1,86 @@
+"""Sweeps read back from MLflow. With `tracking`, the only module that imports mlflow."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from requests import RequestException
+from sqlalchemy.exc import SQLAlchemyError
+
+from orchestrator.errors import UserError
+from orchestrator.records import Point, TrialRecord, records_of
+from orchestrator.tracking import brief, quieten_mlflow, redact
+
+_PARENT_TAG = "mlflow.parentRunId"
+
+
+@dataclass(frozen=True)
+class TrackedSweep:
+    """A sweep as MLflow has it."""
+
+    name: str
+    run_id: str
+    """Of the parent run."""
+    namesakes: int
+    """Older sweeps of the same name."""
+    records: list[TrialRecord]
+
+
+def read_sweep(uri: str, run: str) -> TrackedSweep:
+    """The sweep whose parent run has the id `run`, or the newest of that name. Raises UserError."""
+    file = uri.removeprefix("sqlite:///")
+    if file != uri and not Path(file).is_file():  # MLflow would create it
+        raise UserError(f"run {run!r}: there is no MLflow store {file}")
+    quieten_mlflow()
+    with _user_error(uri):
+        client = MlflowClient(tracking_uri=uri)
+        parent, namesakes = _find(client, run)
+        filter_string = f"tags.`{_PARENT_TAG}` = '{parent.info.run_id}'"
+        children = client.search_runs([parent.info.experiment_id], filter_string, max_results=50_000)
+        trials = [(child.data.params, list(_points(client, child))) for child in children]
+    records = records_of(parent.data.params, trials)
+    return TrackedSweep(parent.info.run_name, parent.info.run_id, namesakes, records)
+
+
+def _find(client: MlflowClient, run: str) -> tuple[Run, int]:
+    """The parent run, and how many older ones share the name it was asked for by."""
+    if re.fullmatch(r"[0-9a-f]{32}", run):
+        try:
+            found = client.get_run(run)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+        else:
+            if parent := found.data.tags.get(_PARENT_TAG):
+                raise UserError(f"run {run!r}: is a trial; its sweep is run {parent}")
+            return found, 0
+    # A filter has no way to write a name with both kinds of quotes; `_` stands for any one letter.
+    pattern = re.sub(r"['\"\\]", "_", run)
+    named = client.search_runs(
+        [experiment.experiment_id for experiment in client.search_experiments()],
+        f"tags.`sweep.name` LIKE '{pattern}'", max_results=50_000, order_by=["attributes.start_time DESC"],
+    )  # fmt: skip
+    parents = [r for r in named if r.data.tags["sweep.name"] == run and _PARENT_TAG not in r.data.tags]
+    if not parents:
+        raise UserError(f"run {run!r}: MLflow has no sweep of this name and no parent run with this id")
+    return parents[0], len(parents) - 1
+
+
+def _points(client: MlflowClient, run: Run) -> Iterator[Point]:
+    for metric in run.data.metrics:
+        for point in client.get_metric_history(run.info.run_id, metric):
+            yield metric, point.step, point.value
+
+
+@contextmanager
+def _user_error(uri: str) -> Iterator[None]:
+    """What MLflow and its stores raise, as one line."""
+    try:
+        yield
+    except (MlflowException, RequestException, SQLAlchemyError) as error:
+        raise UserError(f"tracking_uri {redact(uri)!r}: {brief(error).splitlines()[0]}") from None

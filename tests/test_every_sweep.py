@@ -1,0 +1,79 @@
+"""Every sweep script: sound presets, a plan that is printed, and transcoders trained on pairs and scored right."""
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models import VARIANTS, SparseCoder
+from orchestrator.cli import main
+from orchestrator.config import SweepConfig
+from orchestrator.language_model import LanguageModel
+from orchestrator.shards import open_shard, to_table
+
+SCRIPTS = Path(__file__).parents[1] / "sweeps"
+GRIDS = ("smollm_grid", "smollm_ablation", "llama_grid", "transcoders")
+
+
+def presets(script: str) -> dict[str, SweepConfig]:
+    found: dict[str, SweepConfig] = importlib.import_module(f"sweeps.{script}").PRESETS
+    return found
+
+
+@pytest.mark.parametrize("script", GRIDS)
+def test_both_presets_ask_the_same_question(script: str) -> None:
+    laptop, paper = presets(script)["laptop"], presets(script)["paper"]
+    assert set(laptop.variant) <= set(paper.variant) <= set(VARIANTS)
+    assert (paper.lr, paper.warmup_steps, paper.batch_tokens, paper.context_length) == (1e-3, 100, 1 << 16, 2048)
+    assert laptop.lr == paper.lr
+    assert paper.dataset == "EleutherAI/fineweb-edu-dedup-10b"
+
+
+@pytest.mark.parametrize("script", GRIDS)
+def test_the_laptop_plan_is_printed(script: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--preset", "laptop", "--plan", "--storage", str(tmp_path / "none")]
+    assert main("", script, presets(script), flags) == 0
+    printed, laptop = capsys.readouterr().out, presets(script)["laptop"]
+    trials = len(laptop.hookpoint) * len(laptop.k) * len(laptop.variant) * len(laptop.seed)
+    assert f"{trials} trials" in printed
+    assert all(f"-{variant}-k" in printed for variant in laptop.variant)
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.fixture(scope="module")
+def transcoded(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a sweep over transcoders and an autoencoder of the same module."""
+    storage = tmp_path_factory.mktemp("storage")
+    flags = (
+        f"--model {tiny_model} --storage {storage} --name pairs --hookpoint layers.2.mlp --k 4 --expansion-factor 8 "
+        "--variant sst mp-transcoder topk --seed 0 --context-length 32 --train-tokens 49152 --val-tokens 8192 "
+        "--batch-tokens 128 --shard-tokens 8192 --warmup-steps 10"
+    )
+    command = [sys.executable, str(SCRIPTS / "transcoders.py"), "--preset", "laptop", *flags.split()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return storage / "pairs"
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("variant", ["sst", "mp-transcoder", "topk"])
+def test_held_out_fvu_is_that_of_the_saved_coder_on_the_model(variant: str, transcoded: Path, tiny_model: Path) -> None:
+    (trial,) = (transcoded / "trials").glob(f"*-{variant}-k4-*")
+    coder, result = SparseCoder.load_from_disk(trial / "coder"), json.loads((trial / "result.json").read_text())
+    (tokens,) = (transcoded.parent / "tokens").glob("**/val.npy")
+    tokens_NL = np.load(tokens)
+    names = ["layers.2.mlp:in" if VARIANTS[variant].transcode else "layers.2.mlp", "layers.2.mlp"]
+    captured = LanguageModel.load(str(tiny_model)).capture(torch.from_numpy(tokens_NL.astype(np.int64)), names)
+    tables = [to_table(captured[name], tokens_NL, name, "float16", 0) for name in names]
+    shard = open_shard(*tables, exclude_first=True, massive_multiple=10.0)
+    x, y = shard.rows(shard.ordinary)
+    with torch.no_grad():
+        out = coder(x).sae_out
+    fvu = float((y - out).double().pow(2).sum() / (y - y.mean(dim=0)).double().pow(2).sum())
+    assert result["val/fvu"] == pytest.approx(fvu, rel=1e-3)
+    assert fvu < 0.9
