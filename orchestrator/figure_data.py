@@ -73,7 +73,15 @@ class Panel:
     """Where given, the x axis is logarithmic and has these ticks alone."""
     x_from_zero: bool = False
     y_log: bool = False
+    y_at_least: float = 0.0
+    """Where given, the y axis runs from 0 to this or beyond."""
     markers: bool = True
+
+    @property
+    def y_range(self) -> tuple[float, float]:
+        """From 0 to where everything has room."""
+        highest = [y for line in self.lines for y in (*line.y, *(line.band[1] if line.band else ()))]
+        return 0.0, max(self.y_at_least, 1.05 * max(highest))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,10 +167,10 @@ def dead_and_fvu(records: Sequence[TrialRecord], colours: Mapping[str, str], not
     for group in _groups(records, lambda r: (r.model, r.hookpoint, r.expansion_factor, r.k)).values():
         place = _place(group[0], records, with_k=True)
         row = [
-            Panel(title=place, xlabel="training step", ylabel=label, lines=lines, y_log=log, markers=False)
-            for metric, label, log in (
-                ("dead_pct", "dead latents (%)", False),
-                ("train/fvu", TRAINING_FVU_LABEL, True),
+            Panel(title=place, xlabel="training step", ylabel=label, lines=lines, markers=False, **scale)
+            for metric, label, scale in (
+                ("dead_pct", "dead latents (%)", {"y_at_least": 1.0}),
+                ("train/fvu", TRAINING_FVU_LABEL, {"y_log": True}),
             )
             if (lines := _training_lines(group, colours, metric))
         ]

@@ -89,6 +89,8 @@ def _label_axes(drawn: Any, panel: Panel, variants: Sequence[str], place: dict[s
         drawn.update_yaxes(**order, ticklabelstandoff=6, **place)
     else:
         drawn.update_yaxes(title_text=panel.ylabel, **place)
+    if panel.y_at_least:
+        drawn.update_yaxes(range=panel.y_range, **place)
     if panel.y_log:
         drawn.update_yaxes(type="log", tickvals=LOG_TICKS, ticktext=[f"{tick:g}" for tick in LOG_TICKS], **place)
     if panel.log2_ticks:

@@ -85,6 +85,8 @@ def _lines(axes: Any, panel: Panel) -> None:
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_locator(NullLocator())
+    if panel.y_at_least:
+        axes.set_ylim(*panel.y_range)
     if panel.x_from_zero:
         axes.set_xlim(0, 1.25 * max(x for line in panel.lines for x in line.x))  # room for the last label
         axes.margins(y=0.12)

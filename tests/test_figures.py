@@ -141,6 +141,13 @@ def test_dead_latents_stand_beside_training_fvu() -> None:
     assert "interpolated between reports" in figure.about
 
 
+def test_dead_latents_are_drawn_from_zero_with_room_for_one_per_cent() -> None:
+    panels = drawn(grid(k=(16,), variant=("topk", "mp"), seed=(0, 1)))["dead_and_fvu"].panels
+    assert panels[0].y_range == pytest.approx((0.0, 1.05 * 11.0))
+    none = dataclasses.replace(panels[0], lines=(dataclasses.replace(panels[0].lines[0], y=(0.0, 0.0), band=None),))
+    assert none.y_range == (0.0, 1.0)
+
+
 def test_only_the_first_rows_of_many_are_drawn_and_the_title_says_so() -> None:
     figure = drawn(grid(k=tuple(range(1, 10))))["dead_and_fvu"]
     assert len(figure.panels) == 12
