@@ -15,7 +15,7 @@ VARIANTS = ("topk", "mp", "ito", "mp-sliced")  # a decoder per step would take 7
 PRESETS = {
     "laptop": replace(
         smollm_grid.PRESETS["laptop"],
-        model=("small-llama",), hookpoint=HOOKPOINTS, variant=("topk", "mp"), k=(16,), expansion_factor=(8,),
+        model=("small-llama",), hookpoint=HOOKPOINTS, variant=VARIANTS, k=(16,), expansion_factor=(8,),
     ),
     "paper": replace(
         smollm_grid.PRESETS["paper"],
