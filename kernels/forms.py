@@ -60,6 +60,16 @@ def form_costs(
     return costs
 
 
+def refit_form(rates: Rates, num_latents: int, width: int, k: int, itemsize: int) -> str:
+    """How a pursuit that changes every coefficient at each step gets its scores: "update" or "recompute".
+
+    The first reads a row of H, of elements of `itemsize` bytes, for each active latent at every step.
+    """
+    row_flops = rates.update * (k + 1) / 2  # per score and step, on average
+    fits = num_latents**2 * itemsize <= GRAM_BYTES_LIMIT
+    return "update" if fits and row_flops < 2 * width else "recompute"
+
+
 def best_form(
     rates: Rates, tokens: int, num_latents: int, width: int, rules: Rules, per_step: bool = False
 ) -> tuple[str, float]:

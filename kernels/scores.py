@@ -5,7 +5,7 @@ from torch import Tensor
 
 from kernels.backend import backend_of
 from kernels.checks import check_alike, check_k, check_matrix, check_same_shape, check_vector
-from kernels.forms import GRAM_BYTES_LIMIT
+from kernels.forms import refit_form
 from kernels.rules import Rules
 from kernels.sparse_decode import sparse_decode
 
@@ -45,8 +45,9 @@ class Chooser:
             self.first = torch.addmm(self.b_enc, r0.detach(), self.W_enc.T)
 
     def _rows_are_cheaper(self, r0: Tensor) -> bool:
-        row_flops = backend_of(r0).rates(r0).update * (self.rules.k + 1) / 2  # rows of H per step, on average
-        return self.W_enc.shape[0] ** 2 * r0.element_size() <= GRAM_BYTES_LIMIT and row_flops < 2 * r0.shape[1]
+        num_latents, width = self.W_enc.shape
+        rates = backend_of(r0).rates(r0)
+        return refit_form(rates, num_latents, width, self.rules.k, r0.element_size()) == "update"
 
     @torch.no_grad()
     def best(self, step: int, residual: Tensor, acts: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:

@@ -31,7 +31,7 @@ def job_of(trial: Any) -> TrialJob:
 def log_result(tracker: Tracker, name: str, directory: Path, result: Mapping[str, Any]) -> None:
     """Final metrics, checkpoint and status of a trial that has ended; safe to repeat."""
     if "failure" not in result:
-        tracker.log_metrics(name, _metrics(result), result["step"])
+        tracker.log_metrics(name, {key: value for key, value in result.items() if key != "step"}, result["step"])
         tracker.log_artifacts(name, directory / "coder", "checkpoint")
     tracker.end_trial(name, failure=result.get("failure"))
 

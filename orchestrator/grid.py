@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from kernels.backend import backend_of
-from kernels.forms import Rates, best_form
+from kernels.forms import Rates, best_form, refit_form
 from kernels.rules import Rules
 from models import SparseCoderConfig
 from orchestrator.config import AXES, SweepConfig
@@ -84,8 +84,9 @@ class Cell:
             return "product", product
         if recipe.refit != "none":
             rows = _rates().update * batch_tokens * latents * self.k * (self.k + 1) / 2
+            form = refit_form(_rates(), latents, self.d_in, self.k, itemsize=4)
             by_rows = product + 2.0 * latents**2 * self.d_in + rows
-            return min(("update", by_rows), ("recompute", product * self.k), key=lambda form: form[1])
+            return form, by_rows if form == "update" else product * self.k
         rules = Rules(k=self.k, repeats=recipe.repeats)
         return best_form(_rates(), batch_tokens, latents, self.d_in, rules, per_step=recipe.step_decoders)
 

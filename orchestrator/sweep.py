@@ -119,7 +119,7 @@ def claim(cfg: SweepConfig) -> Path:
 
 
 @contextmanager
-def _locked(directory: Path) -> Iterator[None]:
+def locked(directory: Path) -> Iterator[None]:
     """Hold the sweep for this process; the lock goes with it. Raises UserError where another has it."""
     with (directory / ".lock").open("w") as handle:
         try:
@@ -131,7 +131,7 @@ def _locked(directory: Path) -> Iterator[None]:
 
 def run(prepared: Prepared, directory: Path, experiment: str) -> Outcome:
     """Train every cell that has no result yet, and report on all. Needs a Ray connection. Raises UserError."""
-    with _locked(directory):
+    with locked(directory):
         inputs = {model: _inputs(prepared, model) for model in prepared.cfg.model}
         _check_inputs(directory / INPUTS_FILE, {model: found.identity for model, found in inputs.items()})
         brokers = [_broker(prepared, index, inputs[model]) for index, model in enumerate(prepared.cfg.model)]
@@ -152,7 +152,7 @@ def _run(
         tracker.start_trial(job.cell.name, job.cell.params, tags)
         log_result(tracker, job.cell.name, job.directory, result_of(job.directory) or {})
     tracking = Tracking(tracker, tags)
-    with _killed_if_raised(tracker):
+    with killed_if_raised(tracker):
         progress = Progress(prepared.plan, brokers, [job.cell for job in finished])
         _tune(prepared, [job for job in jobs if job not in finished], directory, [tracking, progress])
         results = {
@@ -189,7 +189,7 @@ def _add_counters(path: Path, counters: dict[str, int]) -> tuple[int, dict[str, 
 
 
 @contextmanager
-def _killed_if_raised(tracker: Tracker) -> Iterator[None]:
+def killed_if_raised(tracker: Tracker) -> Iterator[None]:
     """Close the parent run where the block raises."""
     try:
         yield

@@ -21,15 +21,16 @@ from models import SparseCoder
 from models.evaluation import Evaluation
 from models.training import Trainer, TrainingDiverged
 from orchestrator.atomic import atomic_directory
+from orchestrator.callbacks import log_result
 from orchestrator.cli import Preset, Start, check_unchanged, exit_status, given_back, saved_file
 from orchestrator.grid import Cell
 from orchestrator.plan import duration
-from orchestrator.sweep import SWEEP_FILE, TRACKING_DIRECTORY, _killed_if_raised, _locked, claim
+from orchestrator.sweep import SWEEP_FILE, TRACKING_DIRECTORY, claim, killed_if_raised, locked
 from orchestrator.toy_config import ToyConfig
 from orchestrator.toy_report import recovery_table
 from orchestrator.toy_tree import Tree, recovery
 from orchestrator.tracking import Tracker, environment_tags
-from orchestrator.trial import result_of
+from orchestrator.trial import keep_result, result_of
 
 SECONDS_PER_STEP = 0.002
 """Measured on one Zen 4 core with k = 2; calls take the time, not products, so the width hardly matters."""
@@ -103,19 +104,19 @@ def describe(cfg: ToyConfig, grid: Sequence[Cell]) -> str:
 def run(cfg: ToyConfig, grid: Sequence[Cell], directory: Path, experiment: str) -> int:
     """Train every cell that has no result yet, and report on all; returns the exit status. Raises UserError."""
     torch.set_num_threads(1)
-    with _locked(directory):
+    with locked(directory):
         tags = environment_tags()
         tracker = Tracker(cfg.tracking_uri, experiment, str(cfg.name), cfg.storage, directory / TRACKING_DIRECTORY)
         shared = {field.name: getattr(cfg, field.name) for field in fields(cfg) if field.name != "tracking_uri"}
         tracker.start_sweep(shared, tags, cfg.to_json())
         results = {}
-        with _killed_if_raised(tracker):
+        with killed_if_raised(tracker):
             for number, cell in enumerate(grid, 1):
                 place = directory / "trials" / cell.name
                 tracker.start_trial(cell.name, {**cell.params, **_setting(cfg, cell)}, tags)
                 known = result_of(place)
                 results[cell.name] = known or _attempt(cfg, cell, place, tracker)
-                _log_result(tracker, cell.name, place, results[cell.name])
+                log_result(tracker, cell.name, place, results[cell.name])
                 log.info("%d/%d %s: %s", number, len(grid), cell.name, _brief(results[cell.name], known is not None))
             table = recovery_table(cfg, grid, results)
             (directory / "comparison.md").write_text(table + "\n")
@@ -138,14 +139,6 @@ def _setting(cfg: ToyConfig, cell: Cell) -> dict[str, float]:
     return {"correlation": tree.correlation, "overlap": tree.overlap}
 
 
-def _log_result(tracker: Tracker, name: str, directory: Path, result: Mapping[str, Any]) -> None:
-    """Final metrics, checkpoint and status of a trial that has ended; safe to repeat."""
-    if "failure" not in result:
-        tracker.log_metrics(name, {key: value for key, value in result.items() if key != "step"}, result["step"])
-        tracker.log_artifacts(name, directory / "coder", "checkpoint")
-    tracker.end_trial(name, failure=result.get("failure"))
-
-
 def _brief(result: Mapping[str, Any], finished_before: bool) -> str:
     if "failure" in result:
         return f"failed: {result['failure']}"
@@ -159,10 +152,7 @@ def _attempt(cfg: ToyConfig, cell: Cell, directory: Path, tracker: Tracker) -> d
         result = train(cfg, cell, directory, tracker)
     except TrainingDiverged as error:
         result = {"failure": str(error)}
-    directory.mkdir(parents=True, exist_ok=True)
-    unfinished = directory / ".result.json"
-    unfinished.write_text(json.dumps(result))
-    unfinished.rename(directory / "result.json")
+    keep_result(directory, result)
     return result
 
 

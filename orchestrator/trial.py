@@ -67,6 +67,14 @@ def result_of(directory: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text()) if path.is_file() else None
 
 
+def keep_result(directory: Path, result: dict[str, Any]) -> None:
+    """Write what `result_of` reads, complete or not at all; with it a trial has ended."""
+    directory.mkdir(parents=True, exist_ok=True)
+    unfinished = directory / ".result.json"
+    unfinished.write_text(json.dumps(result))
+    unfinished.rename(directory / "result.json")
+
+
 def run_trial(config: dict[str, Any]) -> None:
     """Ray Tune's trainable. A failure that would only repeat itself is a result, not an exception."""
     logging.basicConfig(level=logging.INFO)
@@ -82,10 +90,7 @@ def run_trial(config: dict[str, Any]) -> None:
         result = train(job, reader, tune.report)
     except (TrainingDiverged, ActivationError) as error:
         result = {"failure": str(error)}
-    job.directory.mkdir(parents=True, exist_ok=True)
-    unfinished = job.directory / ".result.json"
-    unfinished.write_text(json.dumps(result))
-    unfinished.rename(job.directory / "result.json")
+    keep_result(job.directory, result)
     for checkpoint in (*job.directory.glob("step-*"), *job.directory.glob(".step-*")):
         shutil.rmtree(checkpoint, ignore_errors=True)
     tune.report(result)

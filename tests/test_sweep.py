@@ -19,7 +19,7 @@ from models import SparseCoder
 from orchestrator import figures
 from orchestrator.cli import main
 from orchestrator.errors import UserError
-from orchestrator.sweep import _check_inputs, _locked
+from orchestrator.sweep import _check_inputs, locked
 from sweeps.smollm_grid import PRESETS
 
 SCRIPT = Path(__file__).parents[1] / "sweeps" / "smollm_grid.py"
@@ -226,7 +226,7 @@ def test_a_resumed_sweep_must_find_its_model_and_tokens_unchanged(tmp_path: Path
 
 
 def test_a_sweep_runs_once_at_a_time(tmp_path: Path) -> None:
-    with _locked(tmp_path), pytest.raises(UserError, match="is running already"), _locked(tmp_path):
+    with locked(tmp_path), pytest.raises(UserError, match="is running already"), locked(tmp_path):
         pass
 
 
@@ -286,7 +286,7 @@ def test_a_mistake_on_resume_removes_nothing(
     young = tmp_path / "young"  # claimed by another process that has not come to its trials yet
     young.mkdir()
     shutil.copy(storage / "undisturbed" / "sweep.json", young)
-    with _locked(young):
+    with locked(young):
         assert main("", "smollm_grid", PRESETS, ["--storage", str(tmp_path), "--resume", "young"]) == 2
     assert "is running already" in capsys.readouterr().err
     assert (young / "sweep.json").is_file()
