@@ -17,7 +17,7 @@ CONTEXT = 256
 def cached_activations(tokens: int) -> Path:
     """A file of at least `tokens` activations, extracted on first use into `$XDG_CACHE_HOME` (else `~/.cache`)."""
     try:
-        from orchestrator.language_model import computes_in, fingerprint
+        from orchestrator.language_models.loading import computes_in, fingerprint
     except ImportError as error:
         raise UserError(f"running the language model needs {error.name}; give --activations FILE instead") from error
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pursuit-lab" / "benchmarks"
@@ -33,8 +33,8 @@ def cached_activations(tokens: int) -> Path:
 
 def _extract(tokens: int) -> Tensor:
     """Activations [tokens, D] in the dtype the model computes in; each context's first position is left out."""
-    from orchestrator.language_model import LanguageModel, load_tokenizer
-    from orchestrator.python_docs import python_docs
+    from orchestrator.language_models.loading import LanguageModel, load_tokenizer
+    from orchestrator.text.python_docs import python_docs
 
     contexts = -(-tokens // (CONTEXT - 1))
     tokenizer, ids = load_tokenizer("packaged"), []

@@ -1,25 +1,23 @@
-"""Sparse coders: autoencoders and transcoders whose variant says how they choose, subtract and decode.
+"""The mathematics of sparse coders: autoencoders and transcoders whose variant says how they choose, subtract, decode.
+
+Files are elsewhere: `models.formats` reads and writes what stands here, `models.sparse_coder` joins the two.
 
 Shape suffixes: B tokens, D input width, M latents, K active latents per token.
 """
 
-from collections.abc import Mapping
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from kernels import decoder_gram, sparse_decode, topk_encode
+from kernels import decoder_gram, sparse_decode
 from kernels.backend import backend_of
 from kernels.checks import check_matrix
 from kernels.forms import best_form
 from kernels.rules import Rules
-from models import checkpoint, hub, saelens
+from models.auxk import auxk_loss
 from models.config import SparseCoderConfig
-from models.encoding import Encoded, choose
-from models.model_card import CARD_FILE, model_card
+from models.encoding import Encoded, EncoderWeights, choose
 
 
 class ForwardOutput(NamedTuple):
@@ -42,7 +40,7 @@ def total_variance(y_BD: Tensor) -> Tensor:
     return (y_BD - y_BD.mean(dim=0)).pow(2).sum()
 
 
-class SparseCoder(nn.Module):
+class Coder(nn.Module):
     """A dictionary of `num_latents` directions, `k` of which reconstruct each input or predict its target.
 
     Parameters carry sparsify's names: `encoder.weight` [M, D] and `encoder.bias` [M] (absent where the variant is
@@ -113,7 +111,14 @@ class SparseCoder(nn.Module):
             raise ValueError(
                 f"k {k}: must be {self.cfg.k} for variant {self.cfg.variant}, whose weights belong to steps"
             )
-        return choose(self, self._centred(self._as_input("x", x)), self.cfg.k if k is None else k, gram)
+        return choose(
+            self.cfg,
+            EncoderWeights(self.W_enc, self.b_enc, self.subtracted_rows),
+            self._centred(self._as_input("x", x)),
+            self.cfg.k if k is None else k,
+            gram=gram,
+            residual_threshold=self.cfg.residual_threshold * self.input_scale,
+        )
 
     def _as_input(self, name: str, x: Tensor) -> Tensor:
         """`x` in the dtype of the weights, since sums of squares overflow in half precision."""
@@ -132,19 +137,20 @@ class SparseCoder(nn.Module):
 
         A coder with a skip connection needs the input `x` [B, D] too. Raises ValueError without it.
         """
-        out = sparse_decode(acts, self._decoder_rows(indices), self.W_dec.flatten(0, -2)) + self.b_dec
+        out = self._write(acts, indices) + self.b_dec
         if self.W_skip is not None:
             if x is None:
                 raise ValueError(f"x None: variant {self.cfg.variant} has a skip connection and decodes with its input")
             out = out + (self._as_input("x", x) * self.input_scale) @ self.W_skip.T
         return out / self.output_scale
 
-    def _decoder_rows(self, indices_BK: Tensor) -> Tensor:
-        """Rows of the flattened `W_dec`: with a decoder per step, entry i is written by that of step i (modulo k)."""
-        if self.W_dec.ndim == 2:
-            return indices_BK
-        steps = torch.arange(indices_BK.shape[1], device=indices_BK.device) % self.cfg.k
-        return indices_BK + steps * self.num_latents
+    def _write(self, acts_BK: Tensor, indices_BK: Tensor) -> Tensor:
+        """Σ a_j W_dec[j], [B, D]; with a decoder per step, entry i is written by that of step i (modulo k)."""
+        rows_BK = indices_BK
+        if self.W_dec.ndim == 3:
+            steps = torch.arange(indices_BK.shape[1], device=indices_BK.device) % self.cfg.k
+            rows_BK = indices_BK + steps * self.num_latents
+        return sparse_decode(acts_BK, rows_BK, self.W_dec.flatten(0, -2))
 
     def forward(
         self,
@@ -173,22 +179,11 @@ class SparseCoder(nn.Module):
         variance = total_variance(y) if variance is None else variance
         auxk = sae_out.new_zeros(())
         if dead_mask is not None and bool(dead_mask.any()):
-            auxk = self._auxk(encoded.unexplained.detach(), error.detach(), dead_mask) / variance
+            auxk = auxk_loss(
+                encoded.unexplained.detach(), error.detach(), dead_mask.nonzero()[:, 0], self.W_enc, self.b_enc,
+                lambda acts, indices: self._write(acts, indices) / self.output_scale,
+            ) / variance  # fmt: skip
         return ForwardOutput(sae_out, encoded.latent_acts, encoded.latent_indices, error.pow(2).sum() / variance, auxk)
-
-    def _auxk(self, unexplained_BD: Tensor, error_BD: Tensor, dead_mask_M: Tensor) -> Tensor:
-        """Squared error of predicting the error from the best dead latents (Gao et al. 2024, appendix A.2).
-
-        Neither argument may carry a gradient: the loss is there to move dead latents, not what living ones leave over.
-        """
-        dead = dead_mask_M.nonzero()[:, 0]
-        k_aux = min(self.d_in // 2 or 1, len(dead))
-        bias = None if self.b_enc is None else self.b_enc[dead]
-        acts, positions = topk_encode(unexplained_BD, self.W_enc[dead], bias, k_aux)
-        rows = self._decoder_rows(dead[positions])
-        predicted_BD = sparse_decode(acts, rows, self.W_dec.flatten(0, -2)) / self.output_scale
-        few_dead = min(1.0, len(dead) / (self.d_in // 2 or 1))  # a handful of dead latents should not dominate
-        return few_dead * (predicted_BD - error_BD).pow(2).sum()
 
     def _unit_rows(self) -> list[nn.Parameter]:
         """Parameters whose rows are held at length 1."""
@@ -209,51 +204,3 @@ class SparseCoder(nn.Module):
             if parameter.grad is not None:
                 along = (parameter.grad * parameter).sum(dim=-1, keepdim=True)
                 parameter.grad.addcmul_(along, parameter, value=-1)
-
-    def save_to_disk(self, path: Path | str) -> None:
-        """Write `cfg.json` and `sae.safetensors` as sparsify lays them out, the scales folded into the weights."""
-        checkpoint.save(self, Path(path))
-
-    def save_to_saelens(self, path: Path | str, metadata: Mapping[str, object] | None = None) -> None:
-        """Write a `topk` or `mp-tied` coder as SAELens does, for `sae_lens.SAE.load_from_disk`.
-
-        It takes inputs, and gives reconstructions and activations, in the units of the inputs trained on: the scales
-        are folded into the weights. `metadata` becomes its `cfg.metadata`: `model_name`, `hook_name` (TransformerLens'
-        name of the place), `dataset_path`, `context_size` or others. A tied pursuit differs in one case: SAELens tests
-        the residual after each step, so a token within `residual_threshold` from the start takes one latent there and
-        none here. Raises ValueError for other variants, FileExistsError where `path` holds a coder.
-        """
-        saelens.save(self, Path(path), metadata)
-
-    @staticmethod
-    def load_from_disk(path: Path | str, device: str | torch.device = "cpu") -> "SparseCoder":
-        """Read what `save_to_disk`, or sparsify's, wrote. Raises ValueError for a coder of another kind."""
-        return checkpoint.load(Path(path), device)
-
-    @staticmethod
-    def load_from_hub(name: str, hookpoint: str | None = None, device: str | torch.device = "cpu") -> "SparseCoder":
-        """Read a coder, ours or sparsify's, from the Hugging Face hub; `hookpoint` is its folder in the repository.
-
-        Raises FileNotFoundError where there is no coder at that place.
-        """
-        return checkpoint.load(hub.download(name, hookpoint), device)
-
-    def push_to_hub(
-        self,
-        repo_id: str,
-        hookpoint: str | None = None,
-        *,
-        run: Mapping[str, Mapping[str, object]] | None = None,
-        licence: str | None = None,
-        private: bool | None = None,
-        overwrite: bool = False,
-    ) -> str:
-        """Upload this coder to the Hugging Face hub with a card written from `run`; returns the commit's address.
-
-        `run` and `licence` are those of `models.model_card.model_card`, the rest and the errors those of
-        `models.hub.push_folder`, which uploads what a sweep saved with the card that it wrote.
-        """
-        with TemporaryDirectory() as folder:
-            self.save_to_disk(folder)
-            (Path(folder) / CARD_FILE).write_text(model_card(self, run, licence))
-            return hub.push_folder(folder, repo_id, hookpoint, private=private, overwrite=overwrite)

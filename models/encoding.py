@@ -1,13 +1,14 @@
-"""Choosing the active latents of a batch: the one place where a variant's recipe becomes a call into `kernels`."""
+"""Choosing the active latents of a batch: the one place where a variant's recipe becomes a call into `kernels`.
 
-from typing import TYPE_CHECKING, NamedTuple
+Shape suffixes: B tokens, D input width, M latents, K active latents per token.
+"""
+
+from typing import NamedTuple
 
 from torch import Tensor
 
 from kernels import gradient_pursuit, matching_pursuit, orthogonal_pursuit, topk_encode
-
-if TYPE_CHECKING:
-    from models.sparse_coder import SparseCoder
+from models.config import SparseCoderConfig
 
 
 class Encoded(NamedTuple):
@@ -21,21 +22,41 @@ class Encoded(NamedTuple):
     """What latents not chosen can still be scored on, [B, D]: the centred input (topk) or a pursuit's last residual."""
 
 
-def choose(coder: "SparseCoder", centred_BD: Tensor, k: int, gram: Tensor | None) -> Encoded:
-    """The k active latents of centred inputs, in units of `input_scale · x`, as the coder's recipe says."""
-    recipe, cfg = coder.cfg.recipe, coder.cfg
+class EncoderWeights(NamedTuple):
+    """What latents are scored with, and what a pursuit takes away once it has chosen one."""
+
+    W_enc: Tensor
+    """Rows that score, [M, D]; the decoder's where it is tied."""
+    b_enc: Tensor | None
+    """Added to the scores, [M]; None where tied."""
+    subtracted: Tensor
+    """Rows subtracted per unit of activation, [M, D], or [k, M, D] with one matrix per step."""
+
+
+def choose(
+    cfg: SparseCoderConfig,
+    weights: EncoderWeights,
+    centred_BD: Tensor,
+    k: int,
+    *,
+    gram: Tensor | None,
+    residual_threshold: float,
+) -> Encoded:
+    """The k active latents of centred inputs, as the recipe says.
+
+    `residual_threshold` is in the units of `centred_BD`, which those of the activations are too; `gram` is the matrix
+    of products of subtracted and scoring rows, None to have it made where it pays.
+    """
+    recipe, (W_enc, b_enc, subtracted) = cfg.recipe, weights
     if recipe.choice == "topk":
-        return Encoded(*topk_encode(centred_BD, coder.W_enc, coder.b_enc, k), centred_BD)
-    if recipe.refit == "least-squares":
-        return Encoded(*orthogonal_pursuit(centred_BD, coder.W_dec, k))
+        return Encoded(*topk_encode(centred_BD, W_enc, b_enc, k), centred_BD)
+    if recipe.refit == "least-squares":  # tied: the encoder is the dictionary
+        return Encoded(*orthogonal_pursuit(centred_BD, W_enc, k))
     if recipe.refit == "gradient":
-        return Encoded(
-            *gradient_pursuit(centred_BD, coder.W_enc, coder.b_enc, coder.subtracted_rows, k, sliced=recipe.sliced)
-        )
+        return Encoded(*gradient_pursuit(centred_BD, W_enc, b_enc, subtracted, k, sliced=recipe.sliced))
     return Encoded(
         *matching_pursuit(
-            centred_BD, coder.W_enc, coder.b_enc, coder.subtracted_rows, k, detach_residual=cfg.detach_residual,
-            repeats=recipe.repeats, sliced=recipe.sliced, gram=gram,
-            residual_threshold=cfg.residual_threshold * coder.input_scale,
+            centred_BD, W_enc, b_enc, subtracted, k, detach_residual=cfg.detach_residual, repeats=recipe.repeats,
+            sliced=recipe.sliced, gram=gram, residual_threshold=residual_threshold,
         )
     )  # fmt: skip

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from models.sparse_coder import SparseCoder
+from models.coder import Coder
 
 
 @dataclass
@@ -44,7 +44,7 @@ class FvuSum:
 class Evaluation:
     """Held-out figures of one coder; `add` batches, then read `metrics`."""
 
-    coder: SparseCoder
+    coder: Coder
     gram: Tensor | None = field(default=None, repr=False)
     """`coder.gram` of all tokens to come, shared by the batches."""
     with_massive: FvuSum = field(default_factory=FvuSum)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 
+from models.coder import Coder
 from models.sparse_coder import SparseCoder
 
 LONGEST_ROW = 1.05
@@ -11,7 +12,7 @@ LONGEST_ROW = 1.05
 
 
 @torch.no_grad()
-def reencode(coder: SparseCoder, variant: str = "ito", k: int | None = None) -> SparseCoder:
+def reencode(coder: Coder, variant: str = "ito", k: int | None = None) -> SparseCoder:
     """An autoencoder with the decoder and `b_dec` of `coder` (copied), encoding by pursuit on the decoder's rows.
 
     `ito` is inference-time optimisation (Smith 2024), `mp` and `mp-tied` are matching pursuit, `omp` refits by least

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from models.sparse_coder import SparseCoder, total_variance
+from models.coder import Coder, total_variance
 
 
 class TrainingDiverged(RuntimeError):
@@ -60,7 +60,7 @@ class TrainConfig:
 class Trainer:
     """A coder, its optimiser and its counters; `step` trains on one batch, `save` and `restore` lose nothing."""
 
-    def __init__(self, coder: SparseCoder, cfg: TrainConfig) -> None:
+    def __init__(self, coder: Coder, cfg: TrainConfig) -> None:
         self.coder, self.cfg = coder, cfg
         self.parameters = dict(coder.named_parameters())
         self.optimiser = torch.optim.Adam(self.parameters.values(), lr=cfg.lr)

@@ -1,1 +1,15 @@
-"""Grid, activation shards, trials and tracking: everything that runs on Ray or talks to MLflow."""
+"""Everything that runs on Ray or talks to MLflow, in rooms that stand in the order in which data passes through them.
+
+    errors, atomic, redaction    what every room may use
+    language_models/             where a language model comes from, and reading activations out of it
+    text/                        text from any source as blocks of tokens
+    activations/                 shards of activations: computed once, kept, read by every trial
+    grid/                        what will run, on what, and at what cost
+    trials/                      one cell of the grid, from its first step to its result
+    tracking/                    what MLflow is told, and reading it back
+    figures/                     pictures from the records of trials
+    driver/                      from a command line to a comparison
+    toy/                         the synthetic hierarchy, a second driver
+
+A room imports those above it, never those below; `make lint` holds it to that.
+"""

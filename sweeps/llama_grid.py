@@ -7,7 +7,7 @@ says nothing about Llama-3.2-1B.
 import sys
 from dataclasses import replace
 
-from orchestrator.cli import main
+from orchestrator.driver.cli import main
 from sweeps import smollm_grid
 
 HOOKPOINTS = ("layers.4.mlp", "layers.8.mlp", "layers.12.mlp")

@@ -2,8 +2,8 @@
 
 import sys
 
-from orchestrator.cli import main
-from orchestrator.config import SweepConfig
+from orchestrator.driver.cli import main
+from orchestrator.grid.config import SweepConfig
 
 PRESETS = {
     "laptop": SweepConfig(

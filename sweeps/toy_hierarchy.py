@@ -1,6 +1,6 @@
 """Does matching pursuit recover a two-level tree of concepts better than TopK, with equal latents, k, steps and data?
 
-The tree (formulas in orchestrator/toy_tree.py) and the sizes are those of Costa et al. 2025, arXiv 2506.03093, taken
+The tree (formulas in orchestrator/toy/tree.py) and the sizes are those of Costa et al. 2025, arXiv 2506.03093, taken
 from the authors' code: 20 atoms in 20 dimensions, 3 parents with 3 mutually exclusive children each and 8 leaves,
 exactly one of these 11 active, atoms of one level correlated, the levels orthogonal, magnitudes 1.5 ± 0.25; 20 latents,
 15,000 steps of 200 samples, learning rate 0.03. Not theirs: every variant has the same k = 2 (they stop a pursuit at a
@@ -9,8 +9,8 @@ residual of 0.05 and have BatchTopK aim at 1.36), the schedule and b_dec are thi
 
 import sys
 
-from orchestrator.toy import main
-from orchestrator.toy_config import ToyConfig
+from orchestrator.toy.config import ToyConfig
+from orchestrator.toy.run import main
 
 PRESETS = {
     "laptop": ToyConfig(

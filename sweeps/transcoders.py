@@ -3,7 +3,7 @@
 import sys
 from dataclasses import replace
 
-from orchestrator.cli import main
+from orchestrator.driver.cli import main
 from sweeps import smollm_grid
 
 VARIANTS = (

@@ -22,7 +22,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a random four-layer Llama of width 32 and the tokenizer of the packaged model."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from orchestrator.language_model import load_tokenizer
+    from orchestrator.language_models.loading import load_tokenizer
 
     tokenizer = load_tokenizer("packaged")
     config = LlamaConfig(
@@ -49,7 +49,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated SQLite file of MLflow's: the migrations take seconds, a copy does not."""
     from mlflow import MlflowClient
 
-    from orchestrator.tracking import default_uri
+    from orchestrator.tracking.tracker import default_uri
 
     directory = tmp_path_factory.mktemp("mlflow")
     MlflowClient(tracking_uri=default_uri(directory)).search_experiments()

@@ -5,22 +5,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from models import checkpoint
-from models.model_card import CARD_FILE, card_on_hub, index_card, model_card
+from models.coder import Coder
+from models.formats import sparsify
+from models.formats.model_card import CARD_FILE, card_on_hub, index_card, model_card
 
-CODER_FILES = (checkpoint.CONFIG_FILE, checkpoint.WEIGHTS_FILE)
+CODER_FILES = (sparsify.CONFIG_FILE, sparsify.WEIGHTS_FILE)
 
 
 def download(name: str, hookpoint: str | None) -> Path:
     """The folder of one coder in a local copy of repository `name`. Raises FileNotFoundError where there is none."""
     from huggingface_hub import snapshot_download
 
-    top = [f"*{checkpoint.CONFIG_FILE}", checkpoint.WEIGHTS_FILE]  # a coder that lies there; of others what names them
+    top = [f"*{sparsify.CONFIG_FILE}", sparsify.WEIGHTS_FILE]  # a coder that lies there; of others what names them
     with _one_line("name", name):
         folder = Path(snapshot_download(name, allow_patterns=f"{hookpoint}/*" if hookpoint else top))
     if hookpoint:
         return folder / hookpoint
-    if not (folder / checkpoint.CONFIG_FILE).is_file():
+    if not (folder / sparsify.CONFIG_FILE).is_file():
         there = sorted(path.parent.relative_to(folder).as_posix() for path in folder.glob("**/cfg.json"))
         raise FileNotFoundError(f"hookpoint None: must name a folder of {name}; there are {', '.join(there) or 'none'}")
     return folder
@@ -51,7 +52,7 @@ def push_folder(
     if missing := [name for name in CODER_FILES if not (folder / name).is_file()]:
         raise FileNotFoundError(f"{folder}: no {' and no '.join(missing)} there, which a sparse coder consists of")
     has_card = (folder / CARD_FILE).is_file()
-    card = (folder / CARD_FILE).read_text() if has_card else model_card(checkpoint.load(folder))
+    card = (folder / CARD_FILE).read_text() if has_card else model_card(sparsify.load(folder, "cpu", Coder))
     place = f"{hookpoint}/" if hookpoint else ""
     with _one_line("repo_id", repo_id):
         there = [n for n in (*CODER_FILES, CARD_FILE) if not overwrite and api.file_exists(repo_id, place + n)]

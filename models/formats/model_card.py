@@ -2,10 +2,8 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from models.sparse_coder import SparseCoder
+from models.coder import Coder
 
 CARD_FILE = "README.md"
 LOAD_HERE = 'coder = SparseCoder.load_from_disk(".")'
@@ -31,9 +29,7 @@ TRAINING = {
 }  # fmt: skip
 
 
-def model_card(
-    coder: "SparseCoder", run: Mapping[str, Mapping[str, object]] | None = None, licence: str | None = None
-) -> str:
+def model_card(coder: Coder, run: Mapping[str, Mapping[str, object]] | None = None, licence: str | None = None) -> str:
     """The card, in Markdown with the hub's front matter; what `run` does not say is left out.
 
     `run` may hold `params` and `metrics`, by the names that a sweep gives them (an MLflow run has both); `licence` is
@@ -114,7 +110,7 @@ def _text(value: object) -> str:
     return text.rstrip("/").rpartition("/")[2] if text.startswith(("/", "~", "./", "../")) else text
 
 
-def _how_to_load(coder: "SparseCoder") -> str:
+def _how_to_load(coder: Coder) -> str:
     skip = ", x" if coder.cfg.recipe.skip else ""
     text = f"""With pursuit-lab, from the folder of this file (`x` stands for activations, `[tokens, {coder.d_in}]`):
 

@@ -3,14 +3,12 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from safetensors.torch import save_file
 
-from models.checkpoint import CONFIG_FILE, folded_weights
-
-if TYPE_CHECKING:
-    from models.sparse_coder import SparseCoder
+from models.coder import Coder
+from models.formats.sparsify import CONFIG_FILE, folded_weights
 
 WEIGHTS_FILE = "sae_weights.safetensors"
 FORMAT_VERSION = "6.54.12"
@@ -19,7 +17,7 @@ ALLOWED = ("topk", "mp-tied")
 """Variants that SAELens computes too."""
 
 
-def save(coder: "SparseCoder", directory: Path, metadata: Mapping[str, object] | None = None) -> None:
+def save(coder: Coder, directory: Path, metadata: Mapping[str, object] | None = None) -> None:
     """Write a coder for SAELens. Raises ValueError for a variant it lacks, FileExistsError rather than overwrite."""
     variant = coder.cfg.variant
     if variant not in ALLOWED:
@@ -37,7 +35,7 @@ def save(coder: "SparseCoder", directory: Path, metadata: Mapping[str, object] |
     (directory / CONFIG_FILE).write_text(content)
 
 
-def _config(coder: "SparseCoder", metadata: Mapping[str, object]) -> dict[str, Any]:
+def _config(coder: Coder, metadata: Mapping[str, object]) -> dict[str, Any]:
     cfg = coder.cfg
     own: dict[str, Any] = {"architecture": "topk", "k": cfg.k, "rescale_acts_by_decoder_norm": False}
     if cfg.variant == "mp-tied":

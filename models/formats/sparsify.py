@@ -3,23 +3,23 @@
 import json
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from models.coder import Coder
 from models.config import SparseCoderConfig
-
-if TYPE_CHECKING:
-    from models.sparse_coder import SparseCoder
 
 CONFIG_FILE = "cfg.json"
 WEIGHTS_FILE = "sae.safetensors"
 
+C = TypeVar("C", bound=Coder)
+
 
 @torch.no_grad()
-def folded_weights(coder: "SparseCoder") -> dict[str, Tensor]:
+def folded_weights(coder: Coder) -> dict[str, Tensor]:
     """Weights of the same function with both scales 1; activations come out in the units of the input."""
     weights = {name: value.detach().contiguous() for name, value in coder.state_dict().items()}
     for name in {"encoder.bias", "b_in"} & weights.keys():
@@ -31,7 +31,7 @@ def folded_weights(coder: "SparseCoder") -> dict[str, Tensor]:
     return weights
 
 
-def save(coder: "SparseCoder", directory: Path) -> None:
+def save(coder: Coder, directory: Path) -> None:
     """Write a coder. `activation` is the variant wherever sparsify would compute something else, so that it refuses."""
     directory.mkdir(parents=True, exist_ok=True)
     save_file(folded_weights(coder), directory / WEIGHTS_FILE)
@@ -49,10 +49,11 @@ def save(coder: "SparseCoder", directory: Path) -> None:
     (directory / CONFIG_FILE).write_text(json.dumps(content, indent=2) + "\n")
 
 
-def load(directory: Path, device: str | torch.device = "cpu") -> "SparseCoder":
-    """Read a coder, ours or sparsify's. Raises ValueError for one of another kind, FileNotFoundError for none."""
-    from models.sparse_coder import SparseCoder
+def load(directory: Path, device: str | torch.device, kind: type[C]) -> C:
+    """Read a coder, ours or sparsify's, as a `kind`.
 
+    Raises ValueError for a coder that is none of ours, FileNotFoundError where there is no coder.
+    """
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (directory / name).is_file():
             raise FileNotFoundError(f"{directory}: no {name} there, which a sparse coder consists of")
@@ -62,7 +63,7 @@ def load(directory: Path, device: str | torch.device = "cpu") -> "SparseCoder":
         content = {**content, "variant": _sparsify_variant(directory / CONFIG_FILE, content)}
     known = {field.name for field in fields(SparseCoderConfig)}
     cfg = SparseCoderConfig(**{name: content[name] for name in known & content.keys()})
-    coder = SparseCoder(content["d_in"], cfg, device=device)
+    coder = kind(content["d_in"], cfg, device=device)
     _check_weights(directory / WEIGHTS_FILE, coder, weights)
     if cfg.recipe.skip and not content.get("transcode", False):
         # sparsify centres the input of such a coder by b_dec; an sst has its centre in the encoder's bias.
@@ -82,7 +83,7 @@ def _sparsify_variant(path: Path, content: dict[str, Any]) -> str:
     return "transcoder" if content.get("transcode", False) else "topk"
 
 
-def _check_weights(path: Path, coder: "SparseCoder", weights: dict[str, Tensor]) -> None:
+def _check_weights(path: Path, coder: Coder, weights: dict[str, Tensor]) -> None:
     expected = {name: list(value.shape) for name, value in coder.state_dict().items()}
     found = {name: list(value.shape) for name, value in weights.items()}
     if expected != found:

@@ -9,7 +9,7 @@ import ray
 import torch
 from torch import Tensor
 
-from orchestrator.shards import ActivationError, Batch, Shard, open_shard
+from orchestrator.activations.shards import ActivationError, Batch, Shard, open_shard
 
 PREFETCH = 2
 """Shards asked for ahead of the one being read."""

@@ -16,8 +16,8 @@ import pyarrow as pa
 import ray
 import torch
 
-from orchestrator.language_model import LanguageModel, computes_in
-from orchestrator.shards import ActivationError, ShardSpec, read_table, to_table, write_table
+from orchestrator.activations.shards import ActivationError, ShardSpec, read_table, to_table, write_table
+from orchestrator.language_models.loading import LanguageModel, computes_in
 
 EXTRACTOR_DEATHS = 20
 """Times an extractor's process may die; one that dies whenever it loads the model must not be started for ever."""

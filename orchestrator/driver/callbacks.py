@@ -9,10 +9,10 @@ from typing import Any
 import ray
 from ray import tune
 
-from orchestrator.grid import Cell
-from orchestrator.plan import Plan, duration
-from orchestrator.tracking import Tracker
-from orchestrator.trial import TrialJob, result_of
+from orchestrator.grid.cells import Cell
+from orchestrator.grid.plan import Plan, duration
+from orchestrator.tracking.tracker import Tracker
+from orchestrator.trials.trial import TrialJob, result_of
 
 PROGRESS_SECONDS = 10.0
 METRICS = (

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Literal
 import ray
 import tyro
 
-from orchestrator.config import SweepConfig
+from orchestrator.driver.sweep import SWEEP_FILE, TRACKING_DIRECTORY, UNFINISHED, Outcome, claim, prepare, run
 from orchestrator.errors import UserError
-from orchestrator.figures import PAGE
-from orchestrator.hardware import Hardware, detect
-from orchestrator.language_model import fingerprint
-from orchestrator.sweep import SWEEP_FILE, TRACKING_DIRECTORY, UNFINISHED, Outcome, claim, prepare, run
+from orchestrator.figures.command import PAGE
+from orchestrator.grid.config import SweepConfig
+from orchestrator.grid.hardware import Hardware, detect
+from orchestrator.language_models.loading import fingerprint
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

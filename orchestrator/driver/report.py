@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import Any
 
-from orchestrator.grid import Cell
+from orchestrator.grid.cells import Cell
 
 
 def by_point(

@@ -14,23 +14,23 @@ from typing import Any
 import ray
 from ray import tune
 
-from orchestrator.callbacks import Progress, Tracking, broker_counters, log_result
-from orchestrator.config import SweepConfig
-from orchestrator.documents import check_text
+from orchestrator.activations.shards import ShardSpec
+from orchestrator.activations.store import StoreConfig, start_broker
+from orchestrator.driver.callbacks import Progress, Tracking, broker_counters, log_result
+from orchestrator.driver.report import comparison_table
 from orchestrator.errors import UserError
-from orchestrator.figures import write_figures
-from orchestrator.grid import Cell, cells
-from orchestrator.hardware import Hardware, Shares, share
-from orchestrator.hookpoints import Hookpoint
-from orchestrator.language_model import fingerprint, load_tokenizer, resolve_hookpoints
-from orchestrator.plan import Plan, make_plan
-from orchestrator.records import journal_records
-from orchestrator.report import comparison_table
-from orchestrator.shard_store import StoreConfig, start_broker
-from orchestrator.shards import ShardSpec
-from orchestrator.text import TokenBlocks, tokenise
-from orchestrator.tracking import Tracker, environment_tags
-from orchestrator.trial import TrialJob, result_of, run_trial
+from orchestrator.figures.command import write_figures
+from orchestrator.grid.cells import Cell, cells
+from orchestrator.grid.config import SweepConfig
+from orchestrator.grid.hardware import Hardware, Shares, share
+from orchestrator.grid.plan import Plan, make_plan
+from orchestrator.language_models.hookpoints import Hookpoint
+from orchestrator.language_models.loading import fingerprint, load_tokenizer, resolve_hookpoints
+from orchestrator.text.sources import check_text
+from orchestrator.text.token_blocks import TokenBlocks, tokenise
+from orchestrator.tracking.records import journal_records
+from orchestrator.tracking.tracker import Tracker, environment_tags
+from orchestrator.trials.trial import TrialJob, result_of, run_trial
 
 SWEEP_FILE = "sweep.json"
 INPUTS_FILE = "inputs.json"

@@ -9,14 +9,14 @@ from typing import Annotated
 
 import tyro
 
-from orchestrator.config import SweepConfig
 from orchestrator.errors import UserError
-from orchestrator.figure_data import figures_of
-from orchestrator.figure_html import write_html
-from orchestrator.figure_png import write_png
-from orchestrator.records import TrialRecord
-from orchestrator.tracking import default_uri
-from orchestrator.tracking_reader import read_sweep
+from orchestrator.figures.data import figures_of
+from orchestrator.figures.html import write_html
+from orchestrator.figures.png import write_png
+from orchestrator.grid.config import SweepConfig
+from orchestrator.tracking.reader import read_sweep
+from orchestrator.tracking.records import TrialRecord
+from orchestrator.tracking.tracker import default_uri
 
 PAGE = "figures.html"
 
@@ -49,7 +49,7 @@ def write_figures(name: str, records: Sequence[TrialRecord], directory: Path) ->
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0 done, 2 the user's mistake."""
-    command = tyro.cli(Command, prog="python -m orchestrator.figures", args=argv, description=Command.__doc__)
+    command = tyro.cli(Command, prog="python -m orchestrator.figures.command", args=argv, description=Command.__doc__)
     try:
         sweep = read_sweep(command.tracking_uri or default_uri(command.storage), command.run)
         # Two sweeps of one name do not overwrite each other's.
@@ -64,7 +64,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.stdout.write(f"sweep {sweep.name}, run {sweep.run_id}{newest}\n")
     sys.stdout.writelines(f"{path}\n" for path in written)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from models.variants import VARIANTS
-from orchestrator.records import TrialRecord
+from orchestrator.tracking.records import TrialRecord
 
 FVU = "val/fvu"
 FVU_LABEL = "held-out FVU (fraction)"

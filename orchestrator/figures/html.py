@@ -10,7 +10,7 @@ from plotly.io import to_html
 from plotly.offline import get_plotlyjs
 from plotly.subplots import make_subplots
 
-from orchestrator.figure_data import Figure, Line, Panel
+from orchestrator.figures.data import Figure, Line, Panel
 
 PANEL_PIXELS = 260
 BAR_PIXELS = 30

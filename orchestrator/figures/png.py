@@ -9,7 +9,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, NullLocator
 
-from orchestrator.figure_data import Figure, Panel
+from orchestrator.figures.data import Figure, Panel
 
 DPI = 130
 PANEL_INCHES = {1: (7.0, 3.6), 2: (4.3, 2.9), 3: (3.07, 2.7)}

@@ -11,9 +11,9 @@ from kernels.backend import backend_of
 from kernels.forms import Rates, best_form, refit_form
 from kernels.rules import Rules
 from models import SparseCoderConfig
-from orchestrator.config import AXES, SweepConfig
 from orchestrator.errors import UserError
-from orchestrator.hookpoints import INPUT, Hookpoint
+from orchestrator.grid.config import AXES, SweepConfig
+from orchestrator.language_models.hookpoints import INPUT, Hookpoint
 
 SPARSE_FLOPS = 250
 """Time per active latent and input coordinate in decode and backward, counted in the flops of a bfloat16 matrix product

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import torch
 
 from kernels.backend import backend_of
-from orchestrator.config import SweepConfig
-from orchestrator.grid import Cell
-from orchestrator.hardware import Hardware, Shares
-from orchestrator.hookpoints import Hookpoint
-from orchestrator.language_model import forward_flops
-from orchestrator.shards import table_bytes
+from orchestrator.activations.shards import table_bytes
+from orchestrator.grid.cells import Cell
+from orchestrator.grid.config import SweepConfig
+from orchestrator.grid.hardware import Hardware, Shares
+from orchestrator.language_models.hookpoints import Hookpoint
+from orchestrator.language_models.loading import forward_flops
 
 ASSUMED_GPU_FLOPS = 50e12
 """Assumed rate of a GPU, since a plan runs nothing on one: fp32 matrix products of a data-centre card."""

@@ -1,7 +1,7 @@
 """Language models: where they come from, what identifies them, and reading activations out of them.
 
 A model is a Hugging Face id, a local directory in Hugging Face's format, or the word `packaged` or `small-llama` (see
-`orchestrator.packaged_model` and `orchestrator.small_llama`). Everything here takes that one string.
+`packaged.py` and `small_llama.py`). Everything here takes that one string.
 
 Shape suffixes: N sequences, L positions, D width of a hookpoint.
 """
@@ -23,10 +23,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from orchestrator.errors import UserError
-from orchestrator.hookpoints import Hookpoint, available_hookpoints, match_hookpoints, observed
-from orchestrator.hub import HUB_ERRORS, HUB_TIMEOUT_S
-from orchestrator.packaged_model import no_progress_bars, packaged_directory, packaged_fingerprint
-from orchestrator.small_llama import small_llama_directory, small_llama_fingerprint
+from orchestrator.language_models.hookpoints import Hookpoint, available_hookpoints, match_hookpoints, observed
+from orchestrator.language_models.hub import HUB_ERRORS, HUB_TIMEOUT_S
+from orchestrator.language_models.packaged import no_progress_bars, packaged_directory, packaged_fingerprint
+from orchestrator.language_models.small_llama import small_llama_directory, small_llama_fingerprint
 
 __all__ = ["Hookpoint", "LanguageModel", "fingerprint", "load_tokenizer", "resolve_hookpoints"]
 
@@ -62,7 +62,7 @@ def fingerprint(model: str) -> str:
 def resolve_hookpoints(model: str, patterns: Sequence[str]) -> list[Hookpoint]:
     """The hookpoints that the patterns name, in the order of the patterns, then of the network, without duplicates.
 
-    Reads the model's configuration only, never its weights. See `orchestrator.hookpoints` for names and wildcards.
+    Reads the model's configuration only, never its weights. See `hookpoints.py` for names and wildcards.
     Raises UserError for an unknown model and for a pattern that names no hookpoint.
     """
     with _user_errors(model):

@@ -10,7 +10,12 @@ import transformers
 
 from orchestrator.atomic import atomic_directory
 from orchestrator.errors import UserError
-from orchestrator.packaged_model import cache_directory, no_progress_bars, packaged_directory, packaged_fingerprint
+from orchestrator.language_models.packaged import (
+    cache_directory,
+    no_progress_bars,
+    packaged_directory,
+    packaged_fingerprint,
+)
 
 _RECIPE = 1  # raise it when the code below would make something else
 _SIZES = {

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import UserError
-from orchestrator.hub import HUB_ERRORS, HUB_TIMEOUT_S
-from orchestrator.python_docs import environment_identity, python_docs
+from orchestrator.language_models.hub import HUB_ERRORS, HUB_TIMEOUT_S
+from orchestrator.text.python_docs import environment_identity, python_docs
 
 PYTHON_DOCS = "python-docs"
 

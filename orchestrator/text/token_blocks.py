@@ -19,8 +19,8 @@ import numpy as np
 from numpy.lib.format import open_memmap
 
 from orchestrator.atomic import atomic_directory
-from orchestrator.documents import TextConfig, check_text, documents, source_identity
 from orchestrator.errors import UserError
+from orchestrator.text.sources import TextConfig, check_text, documents, source_identity
 
 __all__ = ["TextConfig", "TokenBlocks", "check_text", "tokenise"]
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from models.variants import recipe_of
-from orchestrator.config import SweepConfig
 from orchestrator.errors import UserError
-from orchestrator.grid import Cell, cells
-from orchestrator.hookpoints import Hookpoint
-from orchestrator.toy_tree import TreeConfig
-from orchestrator.tracking_journal import redact
+from orchestrator.grid.cells import Cell, cells
+from orchestrator.grid.config import SweepConfig
+from orchestrator.language_models.hookpoints import Hookpoint
+from orchestrator.toy.tree import TreeConfig
+from orchestrator.tracking.journal import redact
 
 MODEL = "toy"
 """What stands where other sweeps name a language model; the setting of the tree stands for the hookpoint."""

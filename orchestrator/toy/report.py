@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from orchestrator.grid import Cell
-from orchestrator.toy_config import ToyConfig
-from orchestrator.toy_tree import Tree, recovery
+from orchestrator.grid.cells import Cell
+from orchestrator.toy.config import ToyConfig
+from orchestrator.toy.tree import Tree, recovery
 
 COLUMNS = {
     "parents": "recovery/parents", "leaves": "recovery/leaves", "children": "recovery/children",

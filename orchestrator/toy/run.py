@@ -21,16 +21,16 @@ from models import SparseCoder
 from models.evaluation import Evaluation
 from models.training import Trainer, TrainingDiverged
 from orchestrator.atomic import atomic_directory
-from orchestrator.callbacks import log_result
-from orchestrator.cli import Preset, Start, check_unchanged, exit_status, given_back, saved_file
-from orchestrator.grid import Cell
-from orchestrator.plan import duration
-from orchestrator.sweep import SWEEP_FILE, TRACKING_DIRECTORY, claim, killed_if_raised, locked
-from orchestrator.toy_config import ToyConfig
-from orchestrator.toy_report import recovery_table
-from orchestrator.toy_tree import Tree, recovery
-from orchestrator.tracking import Tracker, environment_tags
-from orchestrator.trial import keep_result, result_of
+from orchestrator.driver.callbacks import log_result
+from orchestrator.driver.cli import Preset, Start, check_unchanged, exit_status, given_back, saved_file
+from orchestrator.driver.sweep import SWEEP_FILE, TRACKING_DIRECTORY, claim, killed_if_raised, locked
+from orchestrator.grid.cells import Cell
+from orchestrator.grid.plan import duration
+from orchestrator.toy.config import ToyConfig
+from orchestrator.toy.report import recovery_table
+from orchestrator.toy.tree import Tree, recovery
+from orchestrator.tracking.tracker import Tracker, environment_tags
+from orchestrator.trials.trial import keep_result, result_of
 
 SECONDS_PER_STEP = 0.002
 """Measured on one Zen 4 core with k = 2; calls take the time, not products, so the width hardly matters."""
@@ -171,23 +171,24 @@ def train(cfg: ToyConfig, cell: Cell, directory: Path, tracker: Tracker) -> dict
     tree = Tree(cfg.settings()[cell.hookpoint], stream(cell.seed, 0))
     samples, held_out = (torch.Generator().manual_seed(stream(cell.seed, purpose)) for purpose in (1, 2))
     torch.manual_seed(cell.seed)
-    trainer = Trainer(SparseCoder(cell.d_in, cell.coder), shared.train_config())
+    coder = SparseCoder(cell.d_in, cell.coder)
+    trainer = Trainer(coder, shared.train_config())
     trainer.initialise(tree.sample(SAMPLES_TO_START_FROM, samples))
     if not cfg.centre:
-        trainer.coder.b_dec.data.zero_()
+        coder.b_dec.data.zero_()
     for step in range(1, shared.steps + 1):
         fvu = trainer.step(tree.sample(cfg.batch_tokens, samples))
         if step % max(1, shared.steps // REPORTS) == 0 or step == shared.steps:
             tracker.log_metrics(cell.name, {"train/fvu": fvu, "dead_pct": trainer.dead_pct()}, step)
-    evaluation = Evaluation(trainer.coder)
+    evaluation = Evaluation(coder)
     for x_BD in torch.split(tree.sample(cfg.val_tokens, held_out), 1 << 14):
         evaluation.add(x_BD, torch.zeros(len(x_BD), dtype=torch.bool))
     with atomic_directory(directory / "coder") as unfinished:
-        trainer.coder.save_to_disk(unfinished)
+        coder.save_to_disk(unfinished)
     metrics = evaluation.metrics()
     return {
         "step": shared.steps,
         **{key: metrics[key] for key in ("val/fvu", "val/tokens", "l0")},
-        **recovery(tree.cfg, tree.atoms_ND, trainer.coder.W_dec.flatten(0, -2)),
+        **recovery(tree.cfg, tree.atoms_ND, coder.W_dec.flatten(0, -2)),
         "dead_pct": trainer.dead_pct(),
     }

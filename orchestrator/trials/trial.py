@@ -17,14 +17,14 @@ from ray import tune
 
 from models import SparseCoder
 from models.evaluation import Evaluation
-from models.model_card import CARD_FILE, model_card
+from models.formats.model_card import CARD_FILE, model_card
 from models.training import Trainer, TrainingDiverged
+from orchestrator.activations.reader import ShardReader, TrainStream
+from orchestrator.activations.shards import ActivationError
 from orchestrator.atomic import atomic_directory
-from orchestrator.card import run_of
-from orchestrator.config import SweepConfig
-from orchestrator.grid import Cell
-from orchestrator.reader import ShardReader, TrainStream
-from orchestrator.shards import ActivationError
+from orchestrator.grid.cells import Cell
+from orchestrator.grid.config import SweepConfig
+from orchestrator.trials.card import run_of
 
 REPORT_SECONDS = 2.0
 """Time between two reports of a trial that make the driver's progress line."""
@@ -103,7 +103,8 @@ def train(job: TrialJob, reader: ShardReader, report: Callable[[dict[str, Any]],
     """
     sweep, device = job.sweep, "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(job.cell.seed)
-    trainer = Trainer(SparseCoder(job.cell.d_in, job.cell.coder, device=device), sweep.train_config())
+    coder = SparseCoder(job.cell.d_in, job.cell.coder, device=device)
+    trainer = Trainer(coder, sweep.train_config())
     newest = _newest_checkpoint(job.directory)
     saved = trainer.restore(newest) if newest else {}
     train_seconds = saved.pop("train_seconds", 0.0)
@@ -122,7 +123,7 @@ def train(job: TrialJob, reader: ShardReader, report: Callable[[dict[str, Any]],
             )  # fmt: skip
         if step % sweep.checkpoint_every == 0 or step == sweep.steps:
             _checkpoint(trainer, job.directory, stream.state() | {"train_seconds": clock.train_seconds})
-    evaluation = Evaluation(trainer.coder, trainer.coder.gram(sweep.val_tokens))
+    evaluation = Evaluation(coder, coder.gram(sweep.val_tokens))
     for batch, massive_B in reader.held_out(sweep.shards("val"), sweep.batch_tokens):
         x_BD, y_BD = batch.to(device)
         evaluation.add(x_BD, massive_B.to(device), y_BD)
@@ -134,8 +135,8 @@ def train(job: TrialJob, reader: ShardReader, report: Callable[[dict[str, Any]],
         "excluded_massive_tokens": stream.cursor.excluded_massive,
     }
     with atomic_directory(job.directory / "coder") as unfinished:
-        trainer.coder.save_to_disk(unfinished)
-        (unfinished / CARD_FILE).write_text(model_card(trainer.coder, run_of(job.cell, sweep, result)))
+        coder.save_to_disk(unfinished)
+        (unfinished / CARD_FILE).write_text(model_card(coder, run_of(job.cell, sweep, result)))
     return result
 
 

@@ -2,10 +2,10 @@
 
 import dataclasses
 
-import aot
 import pytest
 
 from kernels.gpu import rows, topk
+from tests.support import aot
 
 WIDTHS = (576, 2048, 8192)
 

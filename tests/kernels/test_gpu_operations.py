@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from pursuits import PursuitProblem, assert_is_a_pursuit, assert_same_gradients
 
 from kernels import (
     cpu,
@@ -16,6 +15,7 @@ from kernels import (
 )
 from kernels.backend import backend_of
 from kernels.rules import Rules
+from tests.support.pursuits import PursuitProblem, assert_is_a_pursuit, assert_same_gradients
 
 pytestmark = pytest.mark.gpu
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from pursuits import PursuitProblem, assert_is_a_pursuit, replay
 from torch import Tensor
 
 from kernels.gpu import common, mp_backward, mp_update
@@ -13,6 +12,7 @@ from kernels.gpu.mp_backward import pursuit_backward
 from kernels.gpu.mp_recompute import recompute_config, select_by_recompute
 from kernels.gpu.mp_update import select_by_update, update_config
 from kernels.rules import Rules
+from tests.support.pursuits import PursuitProblem, assert_is_a_pursuit, replay
 
 pytestmark = pytest.mark.gpu
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,11 +1,11 @@
 """Every matching-pursuit kernel compiles for the GPUs we name, without spills and within their shared memory."""
 
-import aot
 import pytest
 import torch
 
 from kernels.gpu import mp_backward, mp_recompute, mp_update
 from kernels.rules import Rules
+from tests.support import aot
 
 UPDATE_SHAPES = [(4608, 576), (9216, 576), (18432, 576), (36864, 576), (36864, 8192), (4608, 8192), (65536, 2048)]
 BACKWARD_WIDTHS = (576, 2048, 8192)

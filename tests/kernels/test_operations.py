@@ -4,15 +4,6 @@ import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from pursuits import (
-    PursuitProblem,
-    assert_is_a_pursuit,
-    assert_same_gradients,
-    assert_within,
-    leaves,
-    pursuit_problems,
-    replay,
-)
 from torch import Tensor
 
 from kernels import (
@@ -28,6 +19,15 @@ from kernels.cpu import native
 from kernels.cpu.rows import row_argmax
 from kernels.forms import best_form
 from kernels.rules import Rules
+from tests.support.pursuits import (
+    PursuitProblem,
+    assert_is_a_pursuit,
+    assert_same_gradients,
+    assert_within,
+    leaves,
+    pursuit_problems,
+    replay,
+)
 
 SETTINGS = settings(
     max_examples=40,

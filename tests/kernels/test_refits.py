@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from pursuits import PursuitProblem, leaves, pursuit_problems
 from torch import Tensor
 
 from kernels import (
@@ -21,6 +20,7 @@ from kernels import (
 from kernels.cpu import native
 from kernels.rules import Rules
 from kernels.scores import Chooser
+from tests.support.pursuits import PursuitProblem, leaves, pursuit_problems
 
 SETTINGS = settings(
     max_examples=25,

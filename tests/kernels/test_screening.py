@@ -4,12 +4,12 @@ import importlib
 
 import pytest
 import torch
-from pursuits import PursuitProblem, assert_is_a_pursuit
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from kernels import matching_pursuit
 from kernels.rules import Rules
+from tests.support.pursuits import PursuitProblem, assert_is_a_pursuit
 
 
 def screen(problem: PursuitProblem, operands: torch.dtype | None = None) -> tuple[Tensor, Tensor, Tensor]:

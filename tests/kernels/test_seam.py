@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from pursuits import leaves
 from torch import Tensor
 
 from kernels import (
@@ -19,6 +18,7 @@ from kernels import (
     topk_encode,
 )
 from kernels.cpu import native
+from tests.support.pursuits import leaves
 
 
 def test_the_form_is_logged_once_per_shape(caplog):

@@ -7,10 +7,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from coders import make_coder, make_target, make_tokens, plain_decode, plain_forward, plain_fvu, plain_weights
 
 from models import VARIANTS, SparseCoder, SparseCoderConfig
 from models.evaluation import Evaluation, FvuSum
+from tests.support.coders import (
+    make_coder,
+    make_target,
+    make_tokens,
+    plain_decode,
+    plain_forward,
+    plain_fvu,
+    plain_weights,
+)
 
 # ---- what is given to a coder
 
@@ -126,7 +134,7 @@ def test_inputs_and_targets_of_another_shape_are_refused(variant, shape):
 def test_a_foreign_kernels_package_is_named(tmp_path):
     (tmp_path / "kernels").mkdir()
     (tmp_path / "kernels" / "__init__.py").touch()
-    (tmp_path / "models").symlink_to(Path(__file__).parents[1] / "models")
+    (tmp_path / "models").symlink_to(Path(__file__).parents[2] / "models")
     failed = subprocess.run(
         [sys.executable, "-c", "import models"], cwd=tmp_path, capture_output=True, text=True, check=False
     )

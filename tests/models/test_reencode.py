@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from coders import AUTOENCODERS, TRANSCODERS, make_coder, make_tokens
 
 from kernels import reference
 from models import VARIANTS, SparseCoder, reencode
+from tests.support.coders import AUTOENCODERS, TRANSCODERS, make_coder, make_tokens
 
 PURSUITS = ["ito", "mp", "mp-tied", "omp"]
 FROZEN = [name for name in AUTOENCODERS if not VARIANTS[name].step_decoders]

@@ -2,7 +2,14 @@
 
 import pytest
 import torch
-from coders import (
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from models import VARIANTS, SparseCoder, SparseCoderConfig, variants
+from models.training import TrainConfig, Trainer
+from models.variants import Recipe
+from tests.support.coders import (
     AUTOENCODERS,
     TOLERANCE,
     TRANSCODERS,
@@ -17,13 +24,6 @@ from coders import (
     plain_weights,
     sum_of_twins,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from torch import Tensor
-
-from models import VARIANTS, SparseCoder, SparseCoderConfig, variants
-from models.training import TrainConfig, Trainer
-from models.variants import Recipe
 
 DETACHING = [name for name, recipe in VARIANTS.items() if recipe.choice == "pursuit" and recipe.refit == "none"]
 SETTINGS = settings(

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from models import VARIANTS, SparseCoder
-from orchestrator.cli import main
-from orchestrator.config import SweepConfig
-from orchestrator.language_model import LanguageModel
-from orchestrator.shards import open_shard, to_table
+from orchestrator.activations.shards import open_shard, to_table
+from orchestrator.driver.cli import main
+from orchestrator.grid.config import SweepConfig
+from orchestrator.language_models.loading import LanguageModel
 
-SCRIPTS = Path(__file__).parents[1] / "sweeps"
+SCRIPTS = Path(__file__).parents[2] / "sweeps"
 GRIDS = ("smollm_grid", "smollm_ablation", "llama_grid", "transcoders")
 
 

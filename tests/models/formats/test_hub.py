@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from hub_server import Hub, running_hub
 from huggingface_hub import ModelCard, constants
 
 from models import VARIANTS, SparseCoder, SparseCoderConfig
-from models.hub import push_folder
-from models.model_card import LOAD_HERE, index_card, model_card
-from orchestrator.card import run_of
-from orchestrator.config import SweepConfig
-from orchestrator.grid import Cell
+from models.formats.hub import push_folder
+from models.formats.model_card import LOAD_HERE, index_card, model_card
+from orchestrator.grid.cells import Cell
+from orchestrator.grid.config import SweepConfig
+from orchestrator.trials.card import run_of
+from tests.support.hub_server import Hub, running_hub
 
 REPO = "someone/coders"
 RESULT = {
@@ -285,9 +285,9 @@ def test_a_hub_that_cannot_be_reached_gives_one_line(nowhere, saved):
 
 def test_the_endpoint_is_that_of_the_environment(saved, tmp_path):
     endpoint = closed_endpoint()
-    code = f"from models.hub import push_folder; push_folder({str(saved)!r}, {REPO!r})"
+    code = f"from models.formats.hub import push_folder; push_folder({str(saved)!r}, {REPO!r})"
     env = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[3]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, env=env, capture_output=True, text=True, timeout=120)
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith(f"ConnectionError: repo_id '{REPO}': {endpoint} cannot be reached, ")

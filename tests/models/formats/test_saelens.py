@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from models import VARIANTS, SparseCoder, SparseCoderConfig
-from models.saelens import ALLOWED, FORMAT_VERSION
+from models.formats.saelens import ALLOWED, FORMAT_VERSION
 from models.training import TrainConfig, Trainer
 
 WIDTH = 12

@@ -8,10 +8,10 @@ from types import ModuleType
 
 import pytest
 import torch
-from coders import TOLERANCE, make_coder, make_target, make_tokens
 from safetensors.torch import load_file, save_file
 
 from models import VARIANTS, SparseCoder, SparseCoderConfig
+from tests.support.coders import TOLERANCE, make_coder, make_target, make_tokens
 
 SPARSIFYS = {"topk": (False, False), "transcoder": (True, False), "sst": (True, True)}
 """Variants that sparsify has too, with its `transcode` and `skip_connection`."""

@@ -16,9 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from orchestrator.language_model import LanguageModel
-from orchestrator.reader import ShardReader, TrainStream
-from orchestrator.shards import (
+from orchestrator.activations.reader import ShardReader, TrainStream
+from orchestrator.activations.shards import (
     ActivationError,
     Batch,
     Shard,
@@ -29,6 +28,7 @@ from orchestrator.shards import (
     to_table,
     write_table,
 )
+from orchestrator.language_models.loading import LanguageModel
 
 HOOKPOINTS = ["layers.0.mlp", "layers.2"]
 N, L, D = 3, 16, 32

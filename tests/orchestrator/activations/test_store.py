@@ -17,10 +17,10 @@ import ray
 import torch
 from safetensors.torch import load_file, save_file
 
-from orchestrator.language_model import LanguageModel, fingerprint
-from orchestrator.reader import ShardReader
-from orchestrator.shard_store import StoreConfig, start_broker
-from orchestrator.shards import ActivationError, Shard, ShardSpec, table_bytes
+from orchestrator.activations.reader import ShardReader
+from orchestrator.activations.shards import ActivationError, Shard, ShardSpec, table_bytes
+from orchestrator.activations.store import StoreConfig, start_broker
+from orchestrator.language_models.loading import LanguageModel, fingerprint
 
 HOOKPOINTS = ("layers.1", "layers.2.mlp")
 BLOCKS, LENGTH, WIDTH = 32, 64, 32

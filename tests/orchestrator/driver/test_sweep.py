@@ -16,13 +16,13 @@ from mlflow.tracking import MlflowClient
 from safetensors.torch import load_file, save_file
 
 from models import SparseCoder
-from orchestrator import figures
-from orchestrator.cli import main
+from orchestrator.driver.cli import main
+from orchestrator.driver.sweep import _check_inputs, locked
 from orchestrator.errors import UserError
-from orchestrator.sweep import _check_inputs, locked
+from orchestrator.figures.command import main as draw_figures
 from sweeps.smollm_grid import PRESETS
 
-SCRIPT = Path(__file__).parents[1] / "sweeps" / "smollm_grid.py"
+SCRIPT = Path(__file__).parents[3] / "sweeps" / "smollm_grid.py"
 SIZES = {
     "--context-length": "32", "--train-tokens": "49152", "--val-tokens": "8192", "--batch-tokens": "128",
     "--shard-tokens": "8192", "--warmup-steps": "10", "--checkpoint-every": "25",
@@ -143,7 +143,7 @@ def test_figures_are_logged_and_can_be_drawn_from_mlflow_alone(undisturbed: str,
     assert str(storage / "undisturbed" / "figures" / "figures.html") in undisturbed
 
     uri = f"sqlite:///{shutil.copy(storage / 'mlflow.db', tmp_path)}"
-    assert figures.main(["undisturbed", "--tracking-uri", uri, "--out", str(tmp_path / "again")]) == 0
+    assert draw_figures(["undisturbed", "--tracking-uri", uri, "--out", str(tmp_path / "again")]) == 0
     assert {file.name for file in (tmp_path / "again").iterdir()} == names
     for name in names:
         assert (tmp_path / "again" / name).read_bytes() == (storage / "undisturbed" / "figures" / name).read_bytes()
@@ -161,7 +161,7 @@ def test_a_killed_trial_ends_as_if_undisturbed(undisturbed: str, tiny_model: Pat
     victims = [pid for pid, line in descendants(process.pid) if line.startswith("ray::ImplicitFunc")]
     assert victims
     os.kill(victims[0], signal.SIGKILL)
-    joined = finish(sys.executable, "-c", "from orchestrator.cli import _connect; print(_connect())")
+    joined = finish(sys.executable, "-c", "from orchestrator.driver.cli import _connect; print(_connect())")
     assert joined.strip().endswith("False"), "another sweep would join this one's private Ray"
     _, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors.decode()[-3000:]

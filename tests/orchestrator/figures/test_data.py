@@ -15,14 +15,14 @@ from matplotlib.colors import to_hex
 from mlflow import MlflowClient
 from plotly.offline import get_plotlyjs
 
-from orchestrator import figures
-from orchestrator.config import AXES
 from orchestrator.errors import UserError
-from orchestrator.figure_data import Figure, colours_of, figures_of, joined
-from orchestrator.figures import write_figures
-from orchestrator.records import TrialRecord, journal_records
-from orchestrator.tracking import Tracker, default_uri
-from orchestrator.tracking_reader import read_sweep
+from orchestrator.figures import command
+from orchestrator.figures.command import write_figures
+from orchestrator.figures.data import Figure, colours_of, figures_of, joined
+from orchestrator.grid.config import AXES
+from orchestrator.tracking.reader import read_sweep
+from orchestrator.tracking.records import TrialRecord, journal_records
+from orchestrator.tracking.tracker import Tracker, default_uri
 
 CENTRE = {"topk": 0.4, "mp": 0.3, "mp-tied": 0.35}
 STEPS = [1, 50, 100]
@@ -320,13 +320,13 @@ def test_the_command_draws_the_newest_sweep_of_a_name_from_mlflow_alone(
     newest = read_sweep(default_uri(storage), SWEEP)
     assert newest.namesakes == 1
     for _ in range(2):  # drawing again replaces the files
-        assert figures.main([SWEEP, "--storage", str(storage)]) == 0
+        assert command.main([SWEEP, "--storage", str(storage)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"sweep {SWEEP}, run {newest.run_id}, the newest of 2 with this name"
     directory = Path("figures") / f"night_s_run-{newest.run_id[:8]}"
     assert lines[1] == str(directory / "figures.html")
     assert {path.name for path in directory.iterdir()} == {"figures.html", "dead_and_fvu.png"}
-    assert figures.main([newest.run_id, "--storage", str(storage), "--out", "here"]) == 0
+    assert command.main([newest.run_id, "--storage", str(storage), "--out", "here"]) == 0
     assert Path("here/figures.html").read_bytes() == (directory / "figures.html").read_bytes()
 
 
@@ -348,7 +348,7 @@ def test_what_cannot_be_drawn_is_one_line(
 ) -> None:
     (storage / "notes.txt").write_text("no database\n" * 1000)
     given = [argument.replace("{storage}", str(storage)) for argument in arguments]
-    assert figures.main([*given, *([] if "--storage" in given else ["--storage", str(storage)])]) == 2
+    assert command.main([*given, *([] if "--storage" in given else ["--storage", str(storage)])]) == 2
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 1
     assert re.match(f"error: {expected}", errors[0])
@@ -360,6 +360,6 @@ def test_a_sweep_without_a_finished_trial_is_one_line(storage: Path, capsys: pyt
     tracker.start_sweep({"variant": ("mp",)}, {}, {})
     tracker.start_trial("mp", {"k": 4}, {})
     tracker.finish()
-    assert figures.main(["young", "--storage", str(storage), "--out", str(storage / "out")]) == 2
+    assert command.main(["young", "--storage", str(storage), "--out", str(storage / "out")]) == 2
     assert capsys.readouterr().err == "error: run 'young': no trial of it has finished, so there is nothing to draw\n"
     assert not (storage / "out").exists()

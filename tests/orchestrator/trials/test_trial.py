@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from orchestrator import trial
-from orchestrator.config import SweepConfig
-from orchestrator.grid import Cell
-from orchestrator.reader import ShardReader
-from orchestrator.shards import Shard, open_shard, to_table
-from orchestrator.trial import TrialJob, train
+from orchestrator.activations.reader import ShardReader
+from orchestrator.activations.shards import Shard, open_shard, to_table
+from orchestrator.grid.cells import Cell
+from orchestrator.grid.config import SweepConfig
+from orchestrator.trials import trial
+from orchestrator.trials.trial import TrialJob, train
 
 SEQUENCES, LENGTH, WIDTH = 8, 32, 16
 SWEEP = SweepConfig(

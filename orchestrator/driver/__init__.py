@@ -1,0 +1,1 @@
+"""A sweep from the command line to its comparison."""

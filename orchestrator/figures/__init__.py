@@ -1,0 +1,1 @@
+"""Pictures of a sweep, from the records of its trials."""

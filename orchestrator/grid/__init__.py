@@ -1,0 +1,1 @@
+"""What a sweep will run, on what, and at what cost."""

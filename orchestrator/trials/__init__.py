@@ -1,0 +1,1 @@
+"""One cell of the grid from its first step to its result on disk."""
