@@ -179,11 +179,19 @@ class Coder(nn.Module):
         variance = total_variance(y) if variance is None else variance
         auxk = sae_out.new_zeros(())
         if dead_mask is not None and bool(dead_mask.any()):
-            auxk = auxk_loss(
-                encoded.unexplained.detach(), error.detach(), dead_mask.nonzero()[:, 0], self.W_enc, self.b_enc,
-                lambda acts, indices: self._write(acts, indices) / self.output_scale,
-            ) / variance  # fmt: skip
+            auxk = self._auxk(x, encoded, error, dead_mask.nonzero()[:, 0]) / variance
         return ForwardOutput(sae_out, encoded.latent_acts, encoded.latent_indices, error.pow(2).sum() / variance, auxk)
+
+    def _auxk(self, x_BD: Tensor, encoded: Encoded, error_BD: Tensor, dead_L: Tensor) -> Tensor:
+        return auxk_loss(
+            encoded.unexplained.detach(),
+            error_BD.detach(),
+            x_BD.norm(dim=1) * self.input_scale,
+            dead_L,
+            self.W_enc,
+            self.b_enc,
+            lambda acts, indices: self._write(acts, indices) / self.output_scale,
+        )
 
     def _unit_rows(self) -> list[nn.Parameter]:
         """Parameters whose rows are held at length 1."""

@@ -139,6 +139,7 @@ def plain_auxk(
     total = torch.zeros((), dtype=torch.float64)
     for left_D, error_D in zip(left.detach(), (y - out).detach(), strict=True):
         scores = torch.relu(W_enc @ left_D + weights.get("encoder.bias", 0))
+        scores = torch.where(scores > 1e-12, scores, 0.0)  # 0 without rounding: a row at right angles to what is left
         ranked = sorted(dead.nonzero()[:, 0].tolist(), key=lambda j: -scores[j].item())[:half]
         rows = [W_dec[i % coder.cfg.k][j] if W_dec.ndim == 3 else W_dec[j] for i, j in enumerate(ranked)]
         predicted_D = sum(scores[j] * row for j, row in zip(ranked, rows, strict=True)) / target_scale(coder)
