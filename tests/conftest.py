@@ -49,7 +49,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated SQLite file of MLflow's: the migrations take seconds, a copy does not."""
     from mlflow import MlflowClient
 
-    from orchestrator.tracking.tracker import default_uri
+    from orchestrator.tracking.mlflow_store import default_uri
 
     directory = tmp_path_factory.mktemp("mlflow")
     MlflowClient(tracking_uri=default_uri(directory)).search_experiments()

@@ -28,8 +28,9 @@ from orchestrator.language_models.hookpoints import Hookpoint
 from orchestrator.language_models.loading import fingerprint, load_tokenizer, resolve_hookpoints
 from orchestrator.text.sources import check_text
 from orchestrator.text.token_blocks import TokenBlocks, tokenise
+from orchestrator.tracking.environment import environment_tags
 from orchestrator.tracking.records import journal_records
-from orchestrator.tracking.tracker import Tracker, environment_tags
+from orchestrator.tracking.tracker import Tracker
 from orchestrator.trials.trial import TrialJob, result_of, run_trial
 
 SWEEP_FILE = "sweep.json"

@@ -14,9 +14,9 @@ from orchestrator.figures.data import figures_of
 from orchestrator.figures.html import write_html
 from orchestrator.figures.png import write_png
 from orchestrator.grid.config import SweepConfig
+from orchestrator.tracking.mlflow_store import default_uri
 from orchestrator.tracking.reader import read_sweep
 from orchestrator.tracking.records import TrialRecord
-from orchestrator.tracking.tracker import default_uri
 
 PAGE = "figures.html"
 

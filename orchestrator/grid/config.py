@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args
 from models.training import TrainConfig
 from models.variants import VARIANTS
 from orchestrator.errors import UserError
+from orchestrator.redaction import redact
 from orchestrator.text.sources import TextConfig
-from orchestrator.tracking.journal import redact
 
 AXES = ("model", "hookpoint", "k", "expansion_factor", "variant", "seed")
 

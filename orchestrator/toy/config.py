@@ -12,8 +12,8 @@ from orchestrator.errors import UserError
 from orchestrator.grid.cells import Cell, cells
 from orchestrator.grid.config import SweepConfig
 from orchestrator.language_models.hookpoints import Hookpoint
+from orchestrator.redaction import redact
 from orchestrator.toy.tree import TreeConfig
-from orchestrator.tracking.journal import redact
 
 MODEL = "toy"
 """What stands where other sweeps name a language model; the setting of the tree stands for the hookpoint."""

@@ -29,7 +29,8 @@ from orchestrator.grid.plan import duration
 from orchestrator.toy.config import ToyConfig
 from orchestrator.toy.report import recovery_table
 from orchestrator.toy.tree import Tree, recovery
-from orchestrator.tracking.tracker import Tracker, environment_tags
+from orchestrator.tracking.environment import environment_tags
+from orchestrator.tracking.tracker import Tracker
 from orchestrator.trials.trial import keep_result, result_of
 
 SECONDS_PER_STEP = 0.002

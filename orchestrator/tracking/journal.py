@@ -7,7 +7,6 @@ delivered and which MLflow runs they went to; it is replaced atomically.
 import json
 import logging
 import os
-import re
 import threading
 import time
 import uuid
@@ -17,19 +16,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from orchestrator.redaction import redact
+
 _logger = logging.getLogger(__name__)
 
 Entry = dict[str, Any]
 
 JOURNAL_FILE = "journal.jsonl"
-
-_USERINFO = re.compile(r'(?<=://)[^/?#\s"]*@')
-_SECRET_PARAMETER = re.compile(r'([?&](?:\w*password|pwd|token|\w*secret|api_?key)=)[^&#\s"]*', re.IGNORECASE)
-
-
-def redact(text: str) -> str:
-    """Return `text` without the `user:password@` of any URI in it and with secret query parameters blanked."""
-    return _SECRET_PARAMETER.sub(r"\1***", _USERINFO.sub("", text))
+PARENT = ""
+"""The parent run's place among the names of trials."""
 
 
 @dataclass
@@ -40,7 +35,7 @@ class State:
     """Byte of the journal up to which every entry was delivered or given up."""
     experiment_id: str = ""
     runs: dict[str, str] = field(default_factory=dict)
-    """MLflow run id by trial; the parent run is under the empty name."""
+    """MLflow run id by trial; the parent run's is under `PARENT`."""
 
 
 class Journal:

@@ -1,4 +1,4 @@
-"""Sweeps read back from MLflow. With `tracking`, the only module that imports mlflow."""
+"""Sweeps read back from MLflow."""
 
 import re
 from collections.abc import Iterator
@@ -13,8 +13,9 @@ from requests import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.errors import UserError
+from orchestrator.redaction import redact
+from orchestrator.tracking.mlflow_store import brief, quieten_mlflow
 from orchestrator.tracking.records import Point, TrialRecord, records_of
-from orchestrator.tracking.tracker import brief, quieten_mlflow, redact
 
 _PARENT_TAG = "mlflow.parentRunId"
 

@@ -20,9 +20,10 @@ from orchestrator.figures import command
 from orchestrator.figures.command import write_figures
 from orchestrator.figures.data import Figure, colours_of, figures_of, joined
 from orchestrator.grid.config import AXES
+from orchestrator.tracking.mlflow_store import default_uri
 from orchestrator.tracking.reader import read_sweep
 from orchestrator.tracking.records import TrialRecord, journal_records
-from orchestrator.tracking.tracker import Tracker, default_uri
+from orchestrator.tracking.tracker import Tracker
 
 CENTRE = {"topk": 0.4, "mp": 0.3, "mp-tied": 0.35}
 STEPS = [1, 50, 100]

@@ -22,8 +22,11 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from orchestrator.tracking import tracker as tracker_module
-from orchestrator.tracking.tracker import Tracker, default_uri, environment_tags, redact
+from orchestrator.redaction import redact
+from orchestrator.tracking import delivery
+from orchestrator.tracking.environment import environment_tags
+from orchestrator.tracking.mlflow_store import default_uri
+from orchestrator.tracking.tracker import Tracker
 
 REPOSITORY = Path(__file__).parents[3]
 EXPERIMENT, SWEEP = "grid", "night's run"
@@ -256,8 +259,8 @@ def test_what_mlflow_refuses_is_dropped_alone_and_with_a_warning(
 def test_an_entry_that_always_fails_is_given_up_while_mlflow_answers(
     storage: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(tracker_module, "_PATIENCE", 3)
-    monkeypatch.setattr(tracker_module, "_BACKOFF_S", (0.01, 0.01))
+    monkeypatch.setattr(delivery, "_PATIENCE", 3)
+    monkeypatch.setattr(delivery, "_BACKOFF_S", (0.01, 0.01))
     tracker = open_tracker(storage)
     # SQLite has no such integer, which MLflow reports as an error of the server, as it would a passing one.
     tracker.log_metrics("mp", {"fvu": 0.5}, step=1)
@@ -271,8 +274,8 @@ def test_an_entry_that_always_fails_is_given_up_while_mlflow_answers(
 def test_an_entry_that_makes_no_sense_is_given_up(
     storage: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(tracker_module, "_PATIENCE", 3)
-    monkeypatch.setattr(tracker_module, "_BACKOFF_S", (0.01, 0.01))
+    monkeypatch.setattr(delivery, "_PATIENCE", 3)
+    monkeypatch.setattr(delivery, "_BACKOFF_S", (0.01, 0.01))
     open_tracker(storage).finish()
     with (storage / "journal" / "journal.jsonl").open("a") as file:
         file.write('{"op": "params", "trial": "mp", "t": 1}\n')

@@ -1,0 +1,72 @@
+"""When a sweep's journal reaches MLflow: sent by a daemon thread, in order, for as long as MLflow is away."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from orchestrator.redaction import redact
+from orchestrator.tracking.journal import Journal
+from orchestrator.tracking.mlflow_store import brief, is_final
+from orchestrator.tracking.writer import Writer
+
+_logger = logging.getLogger(__name__)
+
+_BACKOFF_S = (0.5, 30.0)  # first and longest wait
+_PATIENCE = 20  # failures of one entry, with MLflow answering before each (7 minutes), after which it is given up
+
+
+class Delivery:
+    """The thread that empties a journal through a `Writer`, which `connect` makes whenever there is none that answers.
+
+    Delivery is at least once. `sweep` and `uri` are for warnings.
+    """
+
+    def __init__(self, journal: Journal, connect: Callable[[], Writer], sweep: str, uri: str) -> None:
+        self._journal, self._connect, self._sweep, self._uri = journal, connect, sweep, uri
+        self._writer: Writer | None = None
+        self._wake, self._closing, self._abandoned = threading.Event(), threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._deliver, name="mlflow-sender", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Say that the journal has grown."""
+        self._wake.set()
+
+    def finish(self, timeout_s: float) -> None:
+        """Deliver what is left for up to `timeout_s` seconds, then end the thread."""
+        self._closing.set()
+        self._wake.set()
+        self._thread.join(timeout_s)
+        self._abandoned.set()
+
+    def _deliver(self) -> None:
+        """Deliver until `finish` and an empty journal, or until abandoned."""
+        failures, refusals, delay = 0, 0, _BACKOFF_S[0]
+        while not self._abandoned.is_set():
+            self._wake.clear()
+            if not self._journal.pending(1):
+                if self._closing.is_set():
+                    return
+                self._wake.wait()
+                continue
+            try:
+                self._writer = self._writer or self._connect()
+                self._writer.send_next(giving_up=refusals >= _PATIENCE)
+            except Exception as error:  # noqa: BLE001 -- artifact stores raise their own types; nothing may end the thread
+                answered, self._writer = self._writer is not None, None
+                given_up = refusals >= _PATIENCE
+                refusals += answered
+                if answered and (given_up or (refusals > 1 and is_final(error))):
+                    # No run can be made for this entry, or it is garbled.
+                    _logger.warning("dropping an entry of sweep %s: %s", self._sweep, brief(error))
+                    self._journal.save(offset=self._journal.pending(1)[0][1])
+                else:
+                    if failures % _PATIENCE == 0:
+                        waiting, where, why = self._journal.unsent(), redact(self._uri), brief(error)
+                        _logger.warning("MLflow at %s does not take entries, %d wait: %s", where, waiting, why)
+                    failures += 1
+                    if self._closing.wait(delay):  # once `finish` waits, retry briskly
+                        self._abandoned.wait(_BACKOFF_S[0])
+                    delay = min(2 * delay, _BACKOFF_S[1])
+                    continue
+            failures, refusals, delay = 0, 0, _BACKOFF_S[0]

@@ -1,0 +1,45 @@
+"""What everything that talks to MLflow needs: where a sweep's store is, settings, and errors in one line."""
+
+import logging
+import os
+from pathlib import Path
+
+from mlflow.exceptions import MlflowException
+from requests import HTTPError
+
+from orchestrator.redaction import redact
+
+# A proxy whose server is down answers 404; a run that is gone is made anew when the connection is.
+_TRANSIENT_CODE = {"ENDPOINT_NOT_FOUND", "RESOURCE_DOES_NOT_EXIST"}
+_TRANSIENT_STATUS = {401, 403, 408, 409, 425, 429, 499}  # mended by time, or by a person who renews a token
+
+
+def default_uri(storage: Path) -> str:
+    """The tracking URI of the SQLite store in `storage`."""
+    return f"sqlite:///{storage.resolve() / 'mlflow.db'}"
+
+
+def quieten_mlflow() -> None:
+    """Settings that have to be made before MLflow is first used."""
+    # Retries are the sender thread's business; MLflow's own would keep it inside one call for minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    # MLflow silences alembic itself, but not its own lines about the migrations of a new SQLite file.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+
+
+def is_final(error: Exception) -> bool:
+    """Whether the same call can never succeed."""
+    if isinstance(error, MlflowException):
+        status = 0 if error.error_code in _TRANSIENT_CODE else error.get_http_status_code()
+    elif isinstance(error, HTTPError) and error.response is not None:
+        status = error.response.status_code
+    else:
+        return isinstance(error, (FileNotFoundError, PermissionError))  # of the files to upload
+    return 400 <= status < 500 and status not in _TRANSIENT_STATUS
+
+
+def brief(error: Exception) -> str:
+    """What an error says, cut short and without secrets."""
+    return redact(f"{type(error).__name__}: {error}")[:400]

@@ -1,0 +1,121 @@
+"""Journal entries as calls of MLflow: which run an entry belongs to, what is sent of it, what MLflow never takes.
+
+Every entry can be repeated without effect: runs are looked up by tag before they are created, and a metric point
+carries the journal's time stamp, which makes MLflow's database recognise it.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from itertools import takewhile
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag, ViewType
+
+from orchestrator.tracking.journal import PARENT, Entry, Journal
+from orchestrator.tracking.mlflow_store import brief, is_final
+
+_logger = logging.getLogger(__name__)
+
+_WINDOW = 500  # entries looked at in one go, and so joined into one batch at most
+
+
+class Writer:
+    """One connection to the store, and the entries of one sweep's journal sent over it; raises what MLflow raises."""
+
+    def __init__(self, client: MlflowClient, journal: Journal, sweep: str) -> None:
+        self._client, self._journal, self._sweep = client, journal, sweep
+        self._giving_up = False
+
+    @classmethod
+    def connect(cls, uri: str, artifact_root: str | None, experiment: str, sweep: str, journal: Journal) -> "Writer":
+        """Find what the store has of this sweep; after a failure too, as an unconfirmed call may have created a run."""
+        client = MlflowClient(tracking_uri=uri)
+        found = client.get_experiment_by_name(experiment)
+        found = found or client.get_experiment(client.create_experiment(experiment, artifact_root))
+        experiment_id = found.experiment_id
+        if found.lifecycle_stage == "deleted":
+            client.restore_experiment(experiment_id)
+        ours = f"tags.`sweep.journal` = '{journal.id}'"
+        known = client.search_runs([experiment_id], ours, ViewType.ALL, 50_000, ["attributes.start_time"])
+        runs = {run.data.tags.get("sweep.trial", PARENT): run.info.run_id for run in known}
+        # A store without our parent run is another one than before, or was wiped: tell it everything.
+        offset = journal.state.offset if PARENT in runs else 0
+        journal.save(offset=offset, experiment_id=experiment_id, runs=runs)
+        return cls(client, journal, sweep)
+
+    def _run_id(self, trial: str | None, time_ms: int) -> str:
+        """The run of a trial (None: the parent), created if there is none."""
+        name = PARENT if trial is None else trial
+        if name not in self._journal.state.runs:
+            tags = {"sweep.name": self._sweep, "sweep.journal": self._journal.id}
+            if trial is not None:
+                tags |= {"sweep.trial": trial, "mlflow.parentRunId": self._run_id(None, time_ms)}
+            run = self._client.create_run(self._journal.state.experiment_id, time_ms, tags, trial or self._sweep)
+            self._journal.save(runs={**self._journal.state.runs, name: run.info.run_id})
+        return self._journal.state.runs[name]
+
+    def send_next(self, *, giving_up: bool) -> None:
+        """Deliver the next entry, or the metric entries up to the next that is none, and note it.
+
+        `giving_up` drops, with a warning, whatever MLflow answers with an error.
+        """
+        self._giving_up = giving_up
+        entries = self._journal.pending(_WINDOW)
+        entry, end = entries[0]
+        if entry["op"] == "metrics":
+            points: dict[str | None, list[Metric]] = {}
+            for item, end in takewhile(lambda pair: pair[0]["op"] == "metrics", entries):  # noqa: B007 -- read below
+                new = [Metric(key, value, item["t"], item["step"]) for key, value in item["data"].items()]
+                points.setdefault(item["trial"], []).extend(new)
+            for trial, metrics in points.items():
+                self._log(self._run_id(trial, entry["t"]), metrics)
+        elif entry["op"] == "torn":
+            _logger.warning("skipping a journal entry that was cut off when it was written")
+        elif entry["op"] != "journal":
+            self._send(entry, self._run_id(entry["trial"], entry["t"]))
+        self._journal.save(offset=end)
+
+    def _send(self, entry: Entry, run_id: str) -> None:
+        client = self._client
+        if entry["op"] == "start":
+            if "failure_reason" in client.get_run(run_id).data.tags:
+                self._accepted("an earlier failure", lambda: client.delete_tag(run_id, "failure_reason"))
+            self._accepted("a restart", lambda: client.update_run(run_id, status="RUNNING"))
+            self._log(run_id, [RunTag(key, value) for key, value in entry["tags"].items()])
+        if entry["op"] in ("start", "params"):
+            self._log(run_id, [Param(key, value) for key, value in entry["params"].items()])
+        if entry.get("config") is not None:
+            self._accepted("config.json", lambda: client.log_dict(run_id, entry["config"], "config.json"))
+        if entry["op"] == "artifacts":
+            upload = client.log_artifacts if Path(entry["path"]).is_dir() else client.log_artifact
+            self._accepted(entry["path"], lambda: upload(run_id, entry["path"], entry["to"]))
+        if entry["op"] == "end":
+            if entry["failure"] is not None:
+                self._log(run_id, [RunTag("failure_reason", entry["failure"])])
+            self._accepted("an end", lambda: client.set_terminated(run_id, entry["status"], entry["t"]))
+
+    def _log(self, run_id: str, items: Sequence[Metric | Param | RunTag]) -> None:
+        """Log items of one kind; a batch too large or refused goes in halves, so that only the culprit is lost."""
+        if not items:
+            return
+        kind = {Metric: "metrics", Param: "params", RunTag: "tags"}[type(items[0])]
+        fits = len(items) <= (1000 if kind == "metrics" else 100)  # MLflow's limits for one batch
+        culprit = items[0].key if len(items) == 1 else None
+        if fits and self._accepted(culprit, lambda: self._client.log_batch(run_id, **{kind: items})):
+            return
+        if len(items) > 1:
+            self._log(run_id, items[: len(items) // 2])
+            self._log(run_id, items[len(items) // 2 :])
+
+    def _accepted(self, what: str | None, call: Callable[[], object]) -> bool:
+        """Whether MLflow took it; False if it never will, with a warning if `what` names it. Else raises the error."""
+        try:
+            call()
+        except Exception as error:
+            if not (self._giving_up or is_final(error)):
+                raise
+            if what is not None:
+                _logger.warning("MLflow refused %s of sweep %s: %s", what, self._sweep, brief(error))
+            return False
+        return True
