@@ -1,4 +1,4 @@
-"""Ray actors that compute activation shards and keep them: extractors run the model, a broker hands out references.
+"""The actor that keeps shards: a broker has extractors compute them and hands out references.
 
 The object store is a cache. Shards are results of tasks, not `ray.put`, so Ray rebuilds those that a lost node held;
 the broker drops the least recently used beyond its budget, and a dropped shard is computed again when asked for.
@@ -7,58 +7,19 @@ the broker drops the least recently used beyond its budget, and a dropped shard 
 import asyncio
 import logging
 from collections import OrderedDict
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import ray
-import torch
 
-from orchestrator.activations.shards import ActivationError, ShardSpec, read_table, to_table, write_table
-from orchestrator.language_models.loading import LanguageModel, computes_in
+from orchestrator.activations.extractor import Extractor
+from orchestrator.activations.tables import ShardSpec
 
 EXTRACTOR_DEATHS = 20
 """Times an extractor's process may die; one that dies whenever it loads the model must not be started for ever."""
 
 log = logging.getLogger(__name__)
-
-
-class Extractor:
-    """Computes shards, or reads them from disk; loads the language model when first needed, once."""
-
-    def __init__(self, spec: ShardSpec, cache_dir: str | None, threads: int) -> None:
-        logging.basicConfig(level=logging.INFO)
-        torch.set_num_threads(threads)
-        spec = replace(spec, fingerprint=f"{spec.fingerprint} {computes_in()}")
-        self.spec, self.cache_dir = spec, Path(cache_dir) if cache_dir else None
-        self.model: LanguageModel | None = None
-
-    def extract(self, tokens_NL: np.ndarray, first_sequence: int) -> list[Any]:
-        """One result per hookpoint, a table or the ActivationError that replaces it, and a summary of the work."""
-        results: dict[str, pa.Table | ActivationError] = {}
-        if self.cache_dir:
-            for name in self.spec.hookpoints:
-                if (table := read_table(self.spec.file(self.cache_dir, name, tokens_NL))) is not None:
-                    results[name] = table
-        missing = [name for name in self.spec.hookpoints if name not in results]
-        if missing:
-            self.model = self.model or LanguageModel.load(self.spec.model)
-            captured = self.model.capture(torch.from_numpy(tokens_NL.astype(np.int64)), missing)
-            for name in missing:
-                results[name] = self._store(captured.pop(name), tokens_NL, name, first_sequence)
-        return [*(results[name] for name in self.spec.hookpoints), {"computed": bool(missing)}]
-
-    def _store(self, activations: torch.Tensor, tokens_NL: np.ndarray, name: str, first: int) -> Any:
-        try:
-            table = to_table(activations, tokens_NL, name, self.spec.dtype, first)
-        except ActivationError as error:
-            log.error("%s", error)
-            return error
-        if self.cache_dir:
-            write_table(table, self.spec.file(self.cache_dir, name, tokens_NL))
-        return table
 
 
 @dataclass(frozen=True)

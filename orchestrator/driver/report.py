@@ -1,12 +1,35 @@
-"""The comparison at the end of a sweep: who wins where, as a table."""
+"""What a sweep leaves for its user to read: who wins where as a table, the same as JSON, and the last lines printed."""
 
+import json
 import math
+import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from orchestrator.figures.files import PAGE
+from orchestrator.grid.base_config import BaseConfig
 from orchestrator.grid.cells import Cell
+
+UNFINISHED = "did not finish"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a sweep leaves for its user to read."""
+
+    table: str
+    figures: Path | None
+    """Their directory, where any trial finished."""
+    failed: dict[str, str]
+    """Reasons of trials that did not finish, by name."""
+    counters: dict[str, int]
+    comparison_url: str | None
+    unsent: int
+    """Entries that could not be delivered to MLflow."""
 
 
 def by_point(
@@ -43,3 +66,42 @@ def _lowest(row: Mapping[str, float]) -> str:
     if len(ranked) < 2:
         return "-"
     return f"{ranked[0][1]} by {ranked[1][0] - ranked[0][0]:.4f}"
+
+
+def write_report(
+    directory: Path, grid: list[Cell], results: dict[str, dict[str, Any]], counters: dict[str, int]
+) -> str:
+    """Write the sweep's table and numbers; returns the table."""
+    (directory / "comparison.md").write_text(table := comparison_table(grid, results))
+    (directory / "results.json").write_text(json.dumps({"results": results, "counters": counters}, indent=2))
+    return table
+
+
+def add_counters(path: Path, counters: dict[str, int]) -> tuple[int, dict[str, int]]:
+    """Keep this session's shard counters; returns the number of sessions that ended and their sums."""
+    sessions = [*(json.loads(path.read_text()) if path.is_file() else []), counters]
+    path.write_text(json.dumps(sessions))
+    return len(sessions), {key: sum(session[key] for session in sessions) for key in counters}
+
+
+def say(outcome: Outcome, cfg: BaseConfig, directory: Path) -> int:
+    """Print what a sweep leaves; returns the exit status, 1 where trials failed."""
+    again = f"--storage {cfg.storage} --resume {cfg.name}"
+    lines = ["", outcome.table, ""]
+    if counters := outcome.counters:
+        lines.append(
+            f"shards: {counters['shards_computed']} computed, {counters['shards_from_disk']} from disk, "
+            f"{counters['shards_hits']} hits, {counters['shards_evictions']} evictions"
+        )
+    lines.append(f"sweep:   {directory}")
+    if outcome.figures:
+        lines.append(f"figures: {outcome.figures / PAGE}")
+    if outcome.comparison_url:
+        lines.append(f"compare in MLflow (start it with `make ui`): {outcome.comparison_url}")
+    if outcome.unsent:
+        lines.append(f"{outcome.unsent} entries wait for MLflow; {again} sends them")
+    lines += [f"failed: {name}: {reason.splitlines()[-1]}" for name, reason in outcome.failed.items()]
+    if UNFINISHED in outcome.failed.values():
+        lines.append(f"what was done is kept; continue with {again}")
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 1 if outcome.failed else 0

@@ -1,4 +1,4 @@
-"""The figures of a sweep as files, and the command that draws them again from MLflow alone."""
+"""The command that draws the figures of a sweep again, from MLflow alone."""
 
 import re
 import sys
@@ -10,15 +10,10 @@ from typing import Annotated
 import tyro
 
 from orchestrator.errors import UserError
-from orchestrator.figures.data import figures_of
-from orchestrator.figures.html import write_html
-from orchestrator.figures.png import write_png
-from orchestrator.grid.config import SweepConfig
+from orchestrator.figures.files import write_figures
+from orchestrator.grid.base_config import BaseConfig
 from orchestrator.tracking.mlflow_store import default_uri
 from orchestrator.tracking.reader import read_sweep
-from orchestrator.tracking.records import TrialRecord
-
-PAGE = "figures.html"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,24 +22,12 @@ class Command:
 
     run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN")]
     """Name of the sweep, of which the newest is taken, or id of its parent run."""
-    storage: Path = SweepConfig.storage
+    storage: Path = BaseConfig.storage
     """Directory with the SQLite store."""
     tracking_uri: str | None = None
     """MLflow server; the SQLite store under `storage` unless given."""
     out: Path | None = None
     """Directory for the files, which replace those of an earlier drawing; `figures/NAME-ID` unless given."""
-
-
-def write_figures(name: str, records: Sequence[TrialRecord], directory: Path) -> list[Path]:
-    """Write a PNG for each figure that has data, and all of them as one HTML page; returns the files."""
-    figures = figures_of(records)
-    if not figures:
-        return []
-    directory.mkdir(parents=True, exist_ok=True)
-    for figure in figures:
-        write_png(figure, directory / f"{figure.name}.png")
-    write_html(name, figures, directory / PAGE)
-    return [directory / PAGE, *(directory / f"{figure.name}.png" for figure in figures)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

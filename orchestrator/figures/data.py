@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from models.variants import VARIANTS
+from orchestrator.figures.colours import colours_of
 from orchestrator.tracking.records import TrialRecord
 
 FVU = "val/fvu"
@@ -16,16 +16,6 @@ FVU_LABEL = "held-out FVU (fraction)"
 TRAINING_FVU_LABEL = "training FVU (fraction)"
 TIME_LABEL = "training time (s)"
 K_LABEL = "k (active latents per token)"
-
-COLOURS = {"topk": "#1f77b4", "mp": "#d62728"}
-"""Matplotlib's tab:blue and tab:red, by names that plotly has too."""
-PALETTE = (
-    "#ff7f0e", "#2ca02c", "#9467bd", "#8c564b", "#17becf", "#e377c2", "#bcbd22", "#7f7f7f",
-    "#000000", "#98df8a", "#ffbb78", "#c5b0d5", "#005f56", "#5c3d00",
-)  # fmt: skip
-"""For the variants after those, neither blue nor red."""
-BASELINES = ("topk", "sst")
-"""Variants that others are compared with come first."""
 
 MIN_BARS = 3
 MAX_ROWS = 6
@@ -118,14 +108,6 @@ def figures_of(records: Sequence[TrialRecord]) -> list[Figure]:
     note = f"without {unfinished} of {len(records)} trials, unfinished" if unfinished else ""
     drawn = [draw(finished, colours, note) for draw in (fvu_against_k, fvu_by_variant, dead_and_fvu, fvu_against_time)]
     return [figure for figure in drawn if figure is not None]
-
-
-def colours_of(variants: Iterable[str]) -> dict[str, str]:
-    """A colour for each variant, baselines first. Variants of this version have the same colour in every sweep."""
-    found = sorted(dict.fromkeys(variants), key=lambda name: name not in BASELINES)
-    others = [*(name for name in VARIANTS if name not in COLOURS), *sorted({*found} - {*VARIANTS, *COLOURS})]
-    all_colours = COLOURS | {name: PALETTE[index % len(PALETTE)] for index, name in enumerate(others)}
-    return {name: all_colours[name] for name in found}
 
 
 def fvu_against_k(records: Sequence[TrialRecord], colours: Mapping[str, str], note: str = "") -> Figure | None:

@@ -12,7 +12,8 @@ from kernels.forms import Rates, best_form, refit_form
 from kernels.rules import Rules
 from models import SparseCoderConfig
 from orchestrator.errors import UserError
-from orchestrator.grid.config import AXES, SweepConfig
+from orchestrator.grid.base_config import BaseConfig
+from orchestrator.grid.config import AXES
 from orchestrator.language_models.hookpoints import INPUT, Hookpoint
 
 SPARSE_FLOPS = 250
@@ -103,16 +104,16 @@ def _rates() -> Rates:
     return backend_of(like).rates(like)
 
 
-def cells(cfg: SweepConfig, hookpoints: dict[str, list[Hookpoint]]) -> list[Cell]:
+def cells(cfg: BaseConfig, hookpoints: dict[str, list[Hookpoint]]) -> list[Cell]:
     """Every cell of the grid, longest first so that the last trial does not run alone.
 
     `hookpoints` are the resolved ones of each model. Raises UserError for an impossible or doubled cell.
     """
     grid = [
         Cell(model, point.name, k, expansion_factor, variant, seed, point.width)
-        for model in cfg.model
+        for model, points in hookpoints.items()
         for point, k, expansion_factor, variant, seed in itertools.product(
-            hookpoints[model], cfg.k, cfg.expansion_factor, cfg.variant, cfg.seed
+            points, cfg.k, cfg.expansion_factor, cfg.variant, cfg.seed
         )
     ]
     names: dict[str, Cell] = {}

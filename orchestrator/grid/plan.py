@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from kernels.backend import backend_of
-from orchestrator.activations.shards import table_bytes
+from orchestrator.activations.tables import table_bytes
 from orchestrator.grid.cells import Cell
 from orchestrator.grid.config import SweepConfig
 from orchestrator.grid.hardware import Hardware, Shares

@@ -20,6 +20,7 @@ from numpy.lib.format import open_memmap
 
 from orchestrator.atomic import atomic_directory
 from orchestrator.errors import UserError
+from orchestrator.text.held_out import held_out_share, is_held_out
 from orchestrator.text.sources import TextConfig, check_text, documents, source_identity
 
 __all__ = ["TextConfig", "TokenBlocks", "check_text", "tokenise"]
@@ -29,7 +30,6 @@ logger = logging.getLogger(__name__)
 _BATCH_DOCUMENTS = 256
 _BATCH_CHARS = 1 << 18  # bounds memory, and how much is read beyond what is needed
 _LOG_EVERY_S = 10.0
-_MIN_SHARE = 0.02  # of documents to the smaller side, so that a few hundred documents hold some of it
 
 
 @dataclass(frozen=True)
@@ -107,12 +107,10 @@ class _Side:
 
 def _fill(train: _Side, val: _Side, cfg: TextConfig, tokenizer: Any) -> None:
     asked = len(train.tokens) + len(val.tokens)
-    ratio = len(val.tokens) / asked
-    # A little more than its part to validation: documents differ in length, and the small side should not fill last.
-    share = min(max(ratio + 0.25 * ratio * (1 - ratio), _MIN_SHARE), 1 - _MIN_SHARE) if val.tokens.size else 0.0
+    share = held_out_share(len(val.tokens) / asked)
     started = last_logged = time.monotonic()
     for texts in _batches(documents(cfg)):
-        sides = [val if _position(text) < share else train for text in texts]
+        sides = [val if is_held_out(text, share) else train for text in texts]
         kept = [(text, side) for text, side in zip(texts, sides, strict=True) if not side.full]
         if kept:
             # verbose: the tokenizer would warn of documents longer than the model's context, which we cut.
@@ -129,11 +127,6 @@ def _fill(train: _Side, val: _Side, cfg: TextConfig, tokenizer: Any) -> None:
     field, side = ("val_tokens", val) if train.full else ("train_tokens", train)
     kind = "validation" if side is val else "training"
     raise UserError(f"{field} {side.asked}: dataset {cfg.dataset!r} has only {side.filled} {kind} tokens")
-
-
-def _position(text: str) -> float:
-    """Where in [0, 1) a text falls, evenly and for good."""
-    return int.from_bytes(hashlib.sha256(text.encode(errors="replace")).digest()[:8]) / 2**64
 
 
 def _batches(texts: Iterable[str]) -> Iterator[list[str]]:

@@ -1,18 +1,13 @@
-"""What a sweep over synthetic trees is; the axes and sizes it shares with other sweeps are checked by theirs."""
+"""What a sweep over synthetic trees is, beside what every sweep is."""
 
-import dataclasses
 import itertools
-import json
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 from models.variants import recipe_of
 from orchestrator.errors import UserError
+from orchestrator.grid.base_config import BaseConfig
 from orchestrator.grid.cells import Cell, cells
-from orchestrator.grid.config import SweepConfig
 from orchestrator.language_models.hookpoints import Hookpoint
-from orchestrator.redaction import redact
 from orchestrator.toy.tree import TreeConfig
 
 MODEL = "toy"
@@ -20,7 +15,7 @@ MODEL = "toy"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ToyConfig:
+class ToyConfig(BaseConfig):
     """One sweep over trees. Raises UserError naming the field for values out of range."""
 
     correlation: tuple[float, ...] = (0.1,)
@@ -44,26 +39,16 @@ class ToyConfig:
     """Samples per optimiser step."""
     lr: float = 3e-2
     """Peak learning rate of Adam."""
-    warmup_steps: int = 100
-    """Steps over which the learning rate rises; it falls linearly to 0 afterwards."""
-    auxk_alpha: float = 0.0
-    """Weight of the AuxK loss that revives dead latents; 0 leaves it out."""
     centre: bool = True
     """Start `b_dec` at the mean of the data as every other sweep does; else at 0."""
-
-    storage: Path = SweepConfig.storage
-    """Directory for everything the sweep writes."""
-    tracking_uri: str | None = None
-    """MLflow server; a SQLite store under `storage` unless given."""
-    name: str | None = None
-    """Name of the sweep; made from the script's name and the time unless given."""
 
     def __post_init__(self) -> None:
         for axis in ("correlation", "overlap"):
             values = getattr(self, axis)
             if not values or len(set(values)) < len(values):
                 raise UserError(f"{axis} {values}: needs values, each given once")
-        self.shared()
+        super().__post_init__()
+        self.settings()
         for variant in self.variant:
             if recipe_of(variant).transcode:
                 raise UserError(f"variant {variant!r}: samples of a tree have no target; only autoencoders fit")
@@ -79,34 +64,11 @@ class ToyConfig:
             raise UserError(str(error)) from None
         return {tree.name: tree for tree in trees}
 
-    def shared(self) -> SweepConfig:
-        """The same as a sweep over a language model's activations would say it, a sample standing for a token."""
-        own = ("correlation", "overlap", "centre")
-        same = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in own}
-        return SweepConfig(
-            **same, model=(MODEL,), hookpoint=tuple(self.settings()), context_length=1, exclude_first=False,
-            shard_tokens=self.batch_tokens, micro_batch_tokens=self.batch_tokens,
-        )  # fmt: skip
-
     def cells(self) -> list[Cell]:
         """The grid: setting by setting, the variants of one seed beside each other. Raises UserError."""
         points = [Hookpoint(name, tree.d_in) for name, tree in self.settings().items()]
         order = {name: index for index, name in enumerate(self.settings())}
         return sorted(
-            cells(self.shared(), {MODEL: points}),
+            cells(self, {MODEL: points}),
             key=lambda c: (order[c.hookpoint], c.k, c.expansion_factor, c.seed, self.variant.index(c.variant)),
         )
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON form without secrets; `from_json` reads it back."""
-        content = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
-        return content | {"tracking_uri": self.tracking_uri and redact(self.tracking_uri)}
-
-    @classmethod
-    def from_json(cls, text: str) -> "ToyConfig":
-        """Read what `to_json` gave. Raises UserError where something else wrote it."""
-        content = json.loads(text)
-        if unknown := content.keys() - {field.name for field in dataclasses.fields(cls)}:
-            raise UserError(f"sweep.json: unknown fields {', '.join(sorted(unknown))}; is it another script's sweep?")
-        content |= {key: tuple(value) for key, value in content.items() if isinstance(value, list)}
-        return cls(**content | {"storage": Path(content["storage"])})

@@ -7,31 +7,30 @@ Ray, and the trials run one after another on one core. Matrices of 20 × 20 gain
 import json
 import logging
 import sys
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import tyro
 
 from models import SparseCoder
 from models.evaluation import Evaluation
 from models.training import Trainer, TrainingDiverged
 from orchestrator.atomic import atomic_directory
-from orchestrator.driver.callbacks import log_result
-from orchestrator.driver.cli import Preset, Start, check_unchanged, exit_status, given_back, saved_file
-from orchestrator.driver.sweep import SWEEP_FILE, TRACKING_DIRECTORY, claim, killed_if_raised, locked
+from orchestrator.driver.claims import TRACKING_DIRECTORY, directory_of, locked
+from orchestrator.driver.report import Outcome, say
+from orchestrator.driver.script import Flags, Preset, exit_status, read_command_line
 from orchestrator.grid.cells import Cell
 from orchestrator.grid.plan import duration
 from orchestrator.toy.config import ToyConfig
 from orchestrator.toy.report import recovery_table
 from orchestrator.toy.tree import Tree, recovery
+from orchestrator.tracking.endings import killed_if_raised, log_result
 from orchestrator.tracking.environment import environment_tags
 from orchestrator.tracking.tracker import Tracker
-from orchestrator.trials.trial import keep_result, result_of
+from orchestrator.trials.results import keep_result, result_of
 
 SECONDS_PER_STEP = 0.002
 """Measured on one Zen 4 core with k = 2; calls take the time, not products, so the width hardly matters."""
@@ -43,22 +42,13 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command(ToyConfig):
+class Command(Flags, ToyConfig):
     """The script's flags: the sweep, and what to do with it."""
 
     preset: Preset = "auto"
     """Where values not given come from; auto takes laptop, since a GPU would not help."""
-    plan: bool = False
-    """Print the trials and what they would cost, and run nothing."""
     resume: str | None = None
     """Name of an interrupted sweep under `storage` to continue: finished trials are kept, others start again."""
-
-    def __post_init__(self) -> None:
-        """Checked by `sweep`, whose one line is kinder than the parser's frame around it."""
-
-    def sweep(self) -> ToyConfig:
-        """The sweep alone. Raises UserError."""
-        return ToyConfig(**{field.name: getattr(self, field.name) for field in fields(ToyConfig)})
 
 
 def main(description: str, experiment: str, presets: Mapping[str, ToyConfig], argv: Sequence[str] | None = None) -> int:
@@ -67,33 +57,22 @@ def main(description: str, experiment: str, presets: Mapping[str, ToyConfig], ar
 
 
 def _main(description: str, experiment: str, presets: Mapping[str, ToyConfig], argv: Sequence[str]) -> int:
-    start, _ = tyro.cli(Start, args=argv, return_unknown_args=True, add_help=False)
-    saved = _saved(start) if start.resume else presets["laptop" if start.preset == "auto" else start.preset]
-    command = tyro.cli(Command, args=argv, description=description, default=Command(**vars(saved)))
-    cfg = command.sweep()
-    if command.resume:
-        check_unchanged(saved, cfg)
-    elif cfg.name is None:
-        cfg = replace(cfg, name=f"{experiment}-{time.strftime('%Y%m%d-%H%M%S')}")
-    grid = cfg.cells()
-    sys.stdout.write(describe(cfg, grid) + "\n")
-    if command.plan:
+    def preset(name: Preset) -> ToyConfig:
+        return presets["laptop" if name == "auto" else name]
+
+    request = read_command_line(argv, ToyConfig, Command, preset, description, experiment)
+    grid = request.cfg.cells()
+    sys.stdout.write(describe(request.cfg, grid) + "\n")
+    if request.plan:
         return 0
-    if command.resume:
-        return run(cfg, grid, cfg.storage / command.resume, experiment)
-    directory = claim(cfg.shared())
-    with given_back(directory):
-        (directory / SWEEP_FILE).write_text(json.dumps(cfg.to_json(), indent=2) + "\n")
-        return run(cfg, grid, directory, experiment)
-
-
-def _saved(start: Start) -> ToyConfig:
-    return replace(ToyConfig.from_json(saved_file(start).read_text()), storage=start.storage)
+    with directory_of(request.cfg, request.resume) as directory:
+        outcome = run(request.cfg, grid, directory, experiment)
+    return say(outcome, request.cfg, directory)
 
 
 def describe(cfg: ToyConfig, grid: Sequence[Cell]) -> str:
     """The plan as text for a person."""
-    steps = cfg.shared().steps
+    steps = cfg.steps
     seconds = steps * SECONDS_PER_STEP
     same = f"{steps:>8}{cfg.train_tokens:>10}{duration(seconds):>8}"
     lines = [f"{'trial':<46}{'latents':>8}{'steps':>8}{'samples':>10}{'time':>8}"]
@@ -102,14 +81,13 @@ def describe(cfg: ToyConfig, grid: Sequence[Cell]) -> str:
     return "\n".join([*lines, f"{len(grid)} trials, 1 at a time; time: about {total} on one core"])
 
 
-def run(cfg: ToyConfig, grid: Sequence[Cell], directory: Path, experiment: str) -> int:
-    """Train every cell that has no result yet, and report on all; returns the exit status. Raises UserError."""
+def run(cfg: ToyConfig, grid: Sequence[Cell], directory: Path, experiment: str) -> Outcome:
+    """Train every cell that has no result yet, and report on all. Raises UserError."""
     torch.set_num_threads(1)
     with locked(directory):
         tags = environment_tags()
         tracker = Tracker(cfg.tracking_uri, experiment, str(cfg.name), cfg.storage, directory / TRACKING_DIRECTORY)
-        shared = {field.name: getattr(cfg, field.name) for field in fields(cfg) if field.name != "tracking_uri"}
-        tracker.start_sweep(shared, tags, cfg.to_json())
+        tracker.start_sweep(cfg.params(), tags, cfg.to_json())
         results = {}
         with killed_if_raised(tracker):
             for number, cell in enumerate(grid, 1):
@@ -123,16 +101,9 @@ def run(cfg: ToyConfig, grid: Sequence[Cell], directory: Path, experiment: str) 
             (directory / "comparison.md").write_text(table + "\n")
             (directory / "results.json").write_text(json.dumps({"results": results}, indent=2))
             tracker.log_artifacts(None, directory / "comparison.md")
-        failed = [name for name, result in results.items() if "failure" in result]
+        failed = {name: result["failure"] for name, result in results.items() if "failure" in result}
         unsent = tracker.finish("FAILED" if failed else "FINISHED")
-    lines = ["", table, "", f"sweep: {directory}"]
-    if url := tracker.comparison_url():
-        lines.append(f"compare in MLflow (start it with `make ui`): {url}")
-    if unsent:
-        lines.append(f"{unsent} entries wait for MLflow; --storage {cfg.storage} --resume {cfg.name} sends them")
-    lines += [f"failed: {name}: {results[name]['failure']}" for name in failed]
-    sys.stdout.write("\n".join(lines) + "\n")
-    return 1 if failed else 0
+    return Outcome(table, None, failed, {}, tracker.comparison_url(), unsent)
 
 
 def _setting(cfg: ToyConfig, cell: Cell) -> dict[str, float]:
@@ -168,18 +139,17 @@ def train(cfg: ToyConfig, cell: Cell, directory: Path, tracker: Tracker) -> dict
     Dictionary, training samples in their order, and held-out samples are functions of setting and seed, hence the
     same for every variant, k and expansion factor.
     """
-    shared = cfg.shared()
     tree = Tree(cfg.settings()[cell.hookpoint], stream(cell.seed, 0))
     samples, held_out = (torch.Generator().manual_seed(stream(cell.seed, purpose)) for purpose in (1, 2))
     torch.manual_seed(cell.seed)
     coder = SparseCoder(cell.d_in, cell.coder)
-    trainer = Trainer(coder, shared.train_config())
+    trainer = Trainer(coder, cfg.train_config())
     trainer.initialise(tree.sample(SAMPLES_TO_START_FROM, samples))
     if not cfg.centre:
         coder.b_dec.data.zero_()
-    for step in range(1, shared.steps + 1):
+    for step in range(1, cfg.steps + 1):
         fvu = trainer.step(tree.sample(cfg.batch_tokens, samples))
-        if step % max(1, shared.steps // REPORTS) == 0 or step == shared.steps:
+        if step % max(1, cfg.steps // REPORTS) == 0 or step == cfg.steps:
             tracker.log_metrics(cell.name, {"train/fvu": fvu, "dead_pct": trainer.dead_pct()}, step)
     evaluation = Evaluation(coder)
     for x_BD in torch.split(tree.sample(cfg.val_tokens, held_out), 1 << 14):
@@ -188,7 +158,7 @@ def train(cfg: ToyConfig, cell: Cell, directory: Path, tracker: Tracker) -> dict
         coder.save_to_disk(unfinished)
     metrics = evaluation.metrics()
     return {
-        "step": shared.steps,
+        "step": cfg.steps,
         **{key: metrics[key] for key in ("val/fvu", "val/tokens", "l0")},
         **recovery(tree.cfg, tree.atoms_ND, coder.W_dec.flatten(0, -2)),
         "dead_pct": trainer.dead_pct(),

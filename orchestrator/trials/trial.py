@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,12 +18,15 @@ from models import SparseCoder
 from models.evaluation import Evaluation
 from models.formats.model_card import CARD_FILE, model_card
 from models.training import Trainer, TrainingDiverged
-from orchestrator.activations.reader import ShardReader, TrainStream
-from orchestrator.activations.shards import ActivationError
+from orchestrator.activations.reader import ShardReader
+from orchestrator.activations.stream import TrainStream
+from orchestrator.activations.tables import ActivationError
 from orchestrator.atomic import atomic_directory
 from orchestrator.grid.cells import Cell
 from orchestrator.grid.config import SweepConfig
+from orchestrator.trials import checkpoints
 from orchestrator.trials.card import run_of
+from orchestrator.trials.results import keep_result
 
 REPORT_SECONDS = 2.0
 """Time between two reports of a trial that make the driver's progress line."""
@@ -61,20 +63,6 @@ class TrialJob:
         return cls(**{**content, **given, "directory": Path(content["directory"])})
 
 
-def result_of(directory: Path) -> dict[str, Any] | None:
-    """The final metrics of a finished trial (with `failure` where it ended with a reason), None before its end."""
-    path = directory / "result.json"
-    return json.loads(path.read_text()) if path.is_file() else None
-
-
-def keep_result(directory: Path, result: dict[str, Any]) -> None:
-    """Write what `result_of` reads, complete or not at all; with it a trial has ended."""
-    directory.mkdir(parents=True, exist_ok=True)
-    unfinished = directory / ".result.json"
-    unfinished.write_text(json.dumps(result))
-    unfinished.rename(directory / "result.json")
-
-
 def run_trial(config: dict[str, Any]) -> None:
     """Ray Tune's trainable. A failure that would only repeat itself is a result, not an exception."""
     logging.basicConfig(level=logging.INFO)
@@ -91,8 +79,7 @@ def run_trial(config: dict[str, Any]) -> None:
     except (TrainingDiverged, ActivationError) as error:
         result = {"failure": str(error)}
     keep_result(job.directory, result)
-    for checkpoint in (*job.directory.glob("step-*"), *job.directory.glob(".step-*")):
-        shutil.rmtree(checkpoint, ignore_errors=True)
+    checkpoints.remove(job.directory)
     tune.report(result)
 
 
@@ -105,7 +92,7 @@ def train(job: TrialJob, reader: ShardReader, report: Callable[[dict[str, Any]],
     torch.manual_seed(job.cell.seed)
     coder = SparseCoder(job.cell.d_in, job.cell.coder, device=device)
     trainer = Trainer(coder, sweep.train_config())
-    newest = _newest_checkpoint(job.directory)
+    newest = checkpoints.newest(job.directory)
     saved = trainer.restore(newest) if newest else {}
     train_seconds = saved.pop("train_seconds", 0.0)
     stream = TrainStream(reader, sweep.shards("train"), job.cell.seed, saved)
@@ -122,7 +109,7 @@ def train(job: TrialJob, reader: ShardReader, report: Callable[[dict[str, Any]],
                  "tokens_per_second": clock.rate(step, sweep.batch_tokens), "train_seconds": clock.train_seconds}
             )  # fmt: skip
         if step % sweep.checkpoint_every == 0 or step == sweep.steps:
-            _checkpoint(trainer, job.directory, stream.state() | {"train_seconds": clock.train_seconds})
+            checkpoints.write(trainer, job.directory, stream.state() | {"train_seconds": clock.train_seconds})
     evaluation = Evaluation(coder, coder.gram(sweep.val_tokens))
     for batch, massive_B in reader.held_out(sweep.shards("val"), sweep.batch_tokens):
         x_BD, y_BD = batch.to(device)
@@ -163,17 +150,3 @@ class _Clock:
 
     def rate(self, step: int, batch_tokens: int) -> float:
         return (step - self.start_step) * batch_tokens / max(time.monotonic() - self.start, 1e-9)
-
-
-def _newest_checkpoint(directory: Path) -> Path | None:
-    return max(directory.glob("step-*"), default=None)
-
-
-def _checkpoint(trainer: Trainer, directory: Path, cursor: dict[str, Any]) -> None:
-    """Write `step-NNNNNNNN`, complete or absent, then drop older ones."""
-    final = directory / f"step-{trainer.step_count:08d}"
-    with atomic_directory(final) as unfinished:
-        trainer.save(unfinished, cursor)
-    for old in directory.glob("step-*"):
-        if old != final:
-            shutil.rmtree(old, ignore_errors=True)

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from models import VARIANTS, SparseCoder
-from orchestrator.activations.shards import open_shard, to_table
+from orchestrator.activations.shards import open_shard
+from orchestrator.activations.tables import to_table
 from orchestrator.driver.cli import main
 from orchestrator.grid.config import SweepConfig
 from orchestrator.language_models.loading import LanguageModel

@@ -16,18 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from orchestrator.activations.reader import ShardReader, TrainStream
-from orchestrator.activations.shards import (
-    ActivationError,
-    Batch,
-    Shard,
-    ShardSpec,
-    open_shard,
-    read_table,
-    table_bytes,
-    to_table,
-    write_table,
-)
+from orchestrator.activations.reader import ShardReader
+from orchestrator.activations.shards import Batch, Shard, open_shard
+from orchestrator.activations.stream import TrainStream
+from orchestrator.activations.tables import ActivationError, ShardSpec, read_table, table_bytes, to_table, write_table
 from orchestrator.language_models.loading import LanguageModel
 
 HOOKPOINTS = ["layers.0.mlp", "layers.2"]

@@ -18,8 +18,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from orchestrator.activations.reader import ShardReader
-from orchestrator.activations.shards import ActivationError, Shard, ShardSpec, table_bytes
+from orchestrator.activations.shards import Shard
 from orchestrator.activations.store import StoreConfig, start_broker
+from orchestrator.activations.tables import ActivationError, ShardSpec, table_bytes
 from orchestrator.language_models.loading import LanguageModel, fingerprint
 
 HOOKPOINTS = ("layers.1", "layers.2.mlp")

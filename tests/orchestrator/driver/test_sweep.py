@@ -16,8 +16,9 @@ from mlflow.tracking import MlflowClient
 from safetensors.torch import load_file, save_file
 
 from models import SparseCoder
+from orchestrator.driver.claims import locked
 from orchestrator.driver.cli import main
-from orchestrator.driver.sweep import _check_inputs, locked
+from orchestrator.driver.inputs import check_inputs
 from orchestrator.errors import UserError
 from orchestrator.figures.command import main as draw_figures
 from sweeps.smollm_grid import PRESETS
@@ -216,13 +217,13 @@ def test_activations_on_disk_spare_the_model(undisturbed: str, tiny_model: Path,
 
 
 def test_a_resumed_sweep_must_find_its_model_and_tokens_unchanged(tmp_path: Path) -> None:
-    path = tmp_path / "name" / "inputs.json"
-    path.parent.mkdir()
+    directory = tmp_path / "name"
+    directory.mkdir()
     before = {"m": {"model.fingerprint": "a", "tokens.fingerprint": "b"}}
-    _check_inputs(path, before)
-    _check_inputs(path, before)
+    check_inputs(directory, before)
+    check_inputs(directory, before)
     with pytest.raises(UserError, match=r"^resume 'name': the tokens of m changed"):
-        _check_inputs(path, {"m": {"model.fingerprint": "a", "tokens.fingerprint": "c"}})
+        check_inputs(directory, {"m": {"model.fingerprint": "a", "tokens.fingerprint": "c"}})
 
 
 def test_a_sweep_runs_once_at_a_time(tmp_path: Path) -> None:

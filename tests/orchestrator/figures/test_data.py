@@ -17,8 +17,9 @@ from plotly.offline import get_plotlyjs
 
 from orchestrator.errors import UserError
 from orchestrator.figures import command
-from orchestrator.figures.command import write_figures
-from orchestrator.figures.data import Figure, colours_of, figures_of, joined
+from orchestrator.figures.colours import colours_of
+from orchestrator.figures.data import Figure, figures_of, joined
+from orchestrator.figures.files import write_figures
 from orchestrator.grid.config import AXES
 from orchestrator.tracking.mlflow_store import default_uri
 from orchestrator.tracking.reader import read_sweep

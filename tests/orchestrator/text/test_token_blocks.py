@@ -14,8 +14,8 @@ import pytest
 from orchestrator.errors import UserError
 from orchestrator.language_models.loading import load_tokenizer
 from orchestrator.text.python_docs import python_docs
-from orchestrator.text.sources import documents
-from orchestrator.text.token_blocks import TextConfig, TokenBlocks, check_text, tokenise
+from orchestrator.text.sources import TextConfig, check_text, documents
+from orchestrator.text.token_blocks import TokenBlocks, tokenise
 
 L = 16
 TEXTS = [f"Document {i} says: " + " ".join(f"word{i}x{j}" for j in range(i % 7 + 3)) for i in range(300)]

@@ -235,4 +235,4 @@ def test_the_presets_differ_from_the_paper_in_length_and_correlations_only() -> 
     for preset in PRESETS.values():
         assert ToyConfig.from_json(json.dumps(preset.to_json())) == preset
         assert preset.cells()[0].coder.latents(20) == TreeConfig().atoms
-    assert PRESETS["paper"].shared().steps == 15_000
+    assert PRESETS["paper"].steps == 15_000

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from orchestrator.activations.reader import ShardReader
-from orchestrator.activations.shards import Shard, open_shard, to_table
+from orchestrator.activations.shards import Shard, open_shard
+from orchestrator.activations.tables import to_table
 from orchestrator.grid.cells import Cell
 from orchestrator.grid.config import SweepConfig
 from orchestrator.trials import trial

@@ -1,0 +1,51 @@
+"""The actor that computes shards: it runs the language model, or reads what an earlier sweep left on disk."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from orchestrator.activations.tables import ActivationError, ShardSpec, read_table, to_table, write_table
+from orchestrator.language_models.loading import LanguageModel, computes_in
+
+log = logging.getLogger(__name__)
+
+
+class Extractor:
+    """Computes shards, or reads them from disk; loads the language model when first needed, once."""
+
+    def __init__(self, spec: ShardSpec, cache_dir: str | None, threads: int) -> None:
+        logging.basicConfig(level=logging.INFO)
+        torch.set_num_threads(threads)
+        spec = replace(spec, fingerprint=f"{spec.fingerprint} {computes_in()}")
+        self.spec, self.cache_dir = spec, Path(cache_dir) if cache_dir else None
+        self.model: LanguageModel | None = None
+
+    def extract(self, tokens_NL: np.ndarray, first_sequence: int) -> list[Any]:
+        """One result per hookpoint, a table or the ActivationError that replaces it, and a summary of the work."""
+        results: dict[str, pa.Table | ActivationError] = {}
+        if self.cache_dir:
+            for name in self.spec.hookpoints:
+                if (table := read_table(self.spec.file(self.cache_dir, name, tokens_NL))) is not None:
+                    results[name] = table
+        missing = [name for name in self.spec.hookpoints if name not in results]
+        if missing:
+            self.model = self.model or LanguageModel.load(self.spec.model)
+            captured = self.model.capture(torch.from_numpy(tokens_NL.astype(np.int64)), missing)
+            for name in missing:
+                results[name] = self._store(captured.pop(name), tokens_NL, name, first_sequence)
+        return [*(results[name] for name in self.spec.hookpoints), {"computed": bool(missing)}]
+
+    def _store(self, activations: torch.Tensor, tokens_NL: np.ndarray, name: str, first: int) -> Any:
+        try:
+            table = to_table(activations, tokens_NL, name, self.spec.dtype, first)
+        except ActivationError as error:
+            log.error("%s", error)
+            return error
+        if self.cache_dir:
+            write_table(table, self.spec.file(self.cache_dir, name, tokens_NL))
+        return table

@@ -1,0 +1,103 @@
+"""Shards as Arrow tables: one per hookpoint for a fixed block of tokens, in memory and on disk.
+
+A table is a pure function of the model, the tokens and the hookpoint, so it can be recomputed wherever it was lost and
+its file on disk is named by its content. Shape suffixes: N sequences, L positions, T = N·L tokens, D width.
+"""
+
+import hashlib
+import logging
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+FLOAT16_MAX = 65504.0
+
+log = logging.getLogger(__name__)
+
+
+class ActivationError(RuntimeError):
+    """Activations that cannot be stored or trained on; every trial that reads them stops with this reason."""
+
+
+@dataclass(frozen=True)
+class ShardSpec:
+    """What the activations of given tokens depend on."""
+
+    model: str
+    fingerprint: str
+    hookpoints: tuple[str, ...]
+    dtype: str
+    """float16 or float32, of stored activations."""
+
+    def file(self, cache_dir: Path, hookpoint: str, tokens_NL: np.ndarray) -> Path:
+        """Where the shard of these tokens lies on disk."""
+        content = hashlib.sha256(tokens_NL.tobytes())
+        content.update(repr((self.fingerprint, hookpoint, self.dtype, tokens_NL.shape)).encode())
+        name = content.hexdigest()[:32]
+        return cache_dir / name[:2] / f"{name}.arrow"
+
+
+def to_table(
+    activations_NLD: Tensor, tokens_NL: np.ndarray, hookpoint: str, dtype: str, first_sequence: int
+) -> pa.Table:
+    """Activations [N, L, D] of any float dtype as a table of T rows.
+
+    Columns: `activation` (fixed-shape tensor of D), `token_id` and `position` int32, `sequence_id` int64, `norm`
+    float32 (of the activation, before rounding). Raises ActivationError for NaN, inf, and values beyond float16.
+    """
+    sequences, length, width = activations_NLD.shape
+    flat_TD = activations_NLD.reshape(-1, width).float()
+    largest = float(flat_TD.abs().max())
+    if not np.isfinite(largest):
+        count = int((~torch.isfinite(flat_TD)).any(dim=1).sum())
+        raise ActivationError(f"hookpoint {hookpoint}: {count} of {len(flat_TD)} tokens have NaN or inf activations")
+    if dtype == "float16" and largest > FLOAT16_MAX:
+        raise ActivationError(
+            f"hookpoint {hookpoint}: an activation of {largest:.4g} exceeds float16's {FLOAT16_MAX:.0f}; "
+            "store float32 instead (--shard-dtype float32)"
+        )
+    values_TD = flat_TD.numpy().astype(dtype)
+    return pa.table(
+        {
+            "activation": pa.FixedShapeTensorArray.from_numpy_ndarray(values_TD),
+            "token_id": pa.array(tokens_NL.reshape(-1).astype(np.int32)),
+            "position": pa.array(np.tile(np.arange(length, dtype=np.int32), sequences)),
+            "sequence_id": pa.array(np.repeat(np.arange(sequences, dtype=np.int64) + first_sequence, length)),
+            "norm": pa.array(flat_TD.norm(dim=1).numpy()),
+        }
+    ).replace_schema_metadata({"hookpoint": hookpoint})
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write Arrow IPC so that `path` is either absent or complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    try:
+        with pa.OSFile(str(unfinished), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)
+        unfinished.rename(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def read_table(path: Path) -> pa.Table | None:
+    """The table at `path` mapped into memory, None where there is none or what is there is no whole Arrow file."""
+    if not path.is_file():
+        return None
+    try:
+        with pa.memory_map(str(path)) as source:
+            return pa.ipc.open_file(source).read_all()
+    except pa.ArrowInvalid as error:
+        log.warning("%s is damaged and will be computed again: %s", path, error)
+        return None
+
+
+def table_bytes(tokens: int, widths: Sequence[int], dtype: str) -> int:
+    """Size in the object store of one shard's tables, in bytes."""
+    return sum(tokens * (width * np.dtype(dtype).itemsize + 20) for width in widths)

@@ -1,0 +1,61 @@
+"""The actors that keep a sweep's shards, one per model, and what they may spend."""
+
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from orchestrator.activations.store import StoreConfig, start_broker
+from orchestrator.activations.tables import ShardSpec
+from orchestrator.driver.inputs import Inputs
+from orchestrator.driver.prepare import Prepared
+from orchestrator.errors import UserError
+from orchestrator.grid.config import SweepConfig
+
+MIN_SHARDS_KEPT = 3
+"""The object store must hold the shard being read and those prefetched."""
+
+
+def start(prepared: Prepared, inputs: Inputs) -> Any:
+    """Start the broker of one model's shards. Raises UserError where its share of the object store is too small."""
+    cfg, shares, model = prepared.cfg, prepared.shares, inputs.model
+    names = tuple(point.name for point in prepared.hookpoints[model])
+    shard_bytes = prepared.plan.shard_bytes[model]
+    budget = int(cfg.store_gb * 1e9 if cfg.store_gb else ray.cluster_resources()["object_store_memory"] / 2)
+    budget //= len(cfg.model)
+    if budget < MIN_SHARDS_KEPT * shard_bytes:
+        needed = MIN_SHARDS_KEPT * shard_bytes * len(cfg.model) / 1e9
+        raise UserError(
+            f"store_gb {budget / 1e9:.3g}: must hold {MIN_SHARDS_KEPT} shards, {needed:.3g} GB; "
+            "raise it or lower --shard-tokens"
+        )
+    # Extractors have another working directory.
+    location = str(Path(model).resolve()) if Path(model).is_dir() else model
+    store = StoreConfig(
+        spec=ShardSpec(location, inputs.identity["model.fingerprint"], names, cfg.shard_dtype),
+        tokens={split: str(_blocks_file(getattr(inputs.blocks, split))) for split in ("train", "val")},
+        blocks_per_shard=cfg.blocks_per_shard,
+        shard_bytes=shard_bytes,
+        max_bytes=budget,
+        cache_dir=str(cfg.cache_dir.resolve()) if cfg.cache_dir else None,
+        extractors=shares.extractors,
+        extractor_options=shares.extractor,
+        extractor_threads=shares.extractor_threads,
+    )
+    return start_broker(broker_name(cfg, model), store)
+
+
+def _blocks_file(blocks: Any) -> Path:
+    """The .npy file behind memory-mapped token blocks."""
+    return Path(blocks.filename).resolve()
+
+
+def broker_name(cfg: SweepConfig, model: str) -> str:
+    """The name under which trials find the broker of a model."""
+    return f"broker-{cfg.model.index(model)}"
+
+
+def counters(brokers: list[Any]) -> dict[str, int]:
+    """Shard counters summed over the brokers of all models."""
+    counts = ray.get([broker.counters.remote() for broker in brokers])
+    return {key: sum(count[key] for count in counts) for key in counts[0]}

@@ -1,0 +1,74 @@
+"""Whose a sweep's directory is: its name claimed, given back or found again, and one process at a time inside."""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+
+from orchestrator.errors import UserError
+from orchestrator.grid.base_config import BaseConfig
+
+SWEEP_FILE = "sweep.json"
+TRACKING_DIRECTORY = "tracking"
+
+
+@contextmanager
+def directory_of(cfg: BaseConfig, resume: str | None) -> Iterator[Path]:
+    """The directory of the sweep to `resume`, or a new one, given back where a mistake shows before a trial was set up.
+
+    Raises UserError where a new one cannot be claimed.
+    """
+    directory = cfg.storage / resume if resume else claim(cfg)
+    try:
+        yield directory
+    except UserError:
+        if not resume and not (directory / TRACKING_DIRECTORY).exists():
+            shutil.rmtree(directory)
+        raise
+
+
+def claim(cfg: BaseConfig) -> Path:
+    """Create the sweep's directory. Raises UserError where it exists or a directory cannot be written."""
+    for field in fields(cfg):
+        wanted = getattr(cfg, field.name)
+        if not isinstance(wanted, Path):
+            continue
+        try:
+            wanted.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{field.name} {str(wanted)!r}: cannot be a directory ({error.strerror})") from None
+        if not os.access(wanted, os.W_OK):
+            raise UserError(f"{field.name} {str(wanted)!r}: cannot be written")
+    directory = cfg.storage / str(cfg.name)
+    try:
+        directory.mkdir()
+    except FileExistsError:
+        raise UserError(
+            f"name {cfg.name!r}: exists in {cfg.storage}; continue it with --storage {cfg.storage} --resume {cfg.name}"
+        ) from None
+    (directory / SWEEP_FILE).write_text(json.dumps(cfg.to_json(), indent=2) + "\n")
+    return directory
+
+
+def saved_config(storage: Path, name: str) -> str:
+    """What `claim` wrote for the sweep to resume, as text. Raises UserError where there is none."""
+    path = storage / name / SWEEP_FILE
+    if not path.is_file():
+        there = sorted(found.parent.name for found in storage.glob(f"*/{SWEEP_FILE}"))
+        raise UserError(f"resume {name!r}: not in {storage}; there are {', '.join(there) or 'none'}")
+    return path.read_text()
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold the sweep for this process; the lock goes with it. Raises UserError where another has it."""
+    with (directory / ".lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"name {directory.name!r}: this sweep is running already") from None
+        yield

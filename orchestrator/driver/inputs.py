@@ -1,0 +1,50 @@
+"""What a sweep runs on: the tokens of each model, and the proof on --resume that neither has changed."""
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.errors import UserError
+from orchestrator.grid.config import SweepConfig
+from orchestrator.language_models.loading import fingerprint, load_tokenizer
+from orchestrator.text.token_blocks import TokenBlocks, tokenise
+
+INPUTS_FILE = "inputs.json"
+"""What model and tokens the sweep began with."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The tokens of one model, and what identifies them and it."""
+
+    model: str
+    blocks: TokenBlocks
+    identity: dict[str, str]
+
+
+def inputs_of(cfg: SweepConfig, model: str) -> Inputs:
+    """Tokenise for one model, or find the tokens of an earlier time. Raises UserError."""
+    log.info("tokenising %s for %s", cfg.dataset, model)
+    blocks = tokenise(
+        cfg.text_config(), load_tokenizer(model), context_length=cfg.context_length, train_tokens=cfg.train_tokens,
+        val_tokens=cfg.val_tokens, out_dir=cfg.storage / "tokens",
+    )  # fmt: skip
+    identity = {"model.fingerprint": fingerprint(model), "tokens.fingerprint": blocks.fingerprint}
+    return Inputs(model, blocks, identity)
+
+
+def check_inputs(directory: Path, identities: dict[str, dict[str, str]]) -> None:
+    """Note what the sweep runs on; a resumed one must run on the same. Raises UserError."""
+    path = directory / INPUTS_FILE
+    if not path.is_file():
+        path.write_text(json.dumps(identities, indent=2))
+    elif (before := json.loads(path.read_text())) != identities:
+        changed = [
+            f"{what.partition('.')[0]} of {model}"
+            for model in identities for what in identities[model]
+            if before.get(model, {}).get(what) != identities[model][what]
+        ]  # fmt: skip
+        raise UserError(f"resume {directory.name!r}: the {', '.join(changed)} changed since the sweep began")

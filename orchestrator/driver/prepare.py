@@ -1,0 +1,49 @@
+"""What is checked and predicted before a sweep begins: text, hookpoints, grid, hardware, cost."""
+
+from dataclasses import dataclass
+
+from orchestrator.errors import UserError
+from orchestrator.grid.cells import Cell, cells
+from orchestrator.grid.config import SweepConfig
+from orchestrator.grid.hardware import Hardware, Shares, share
+from orchestrator.grid.plan import Plan, make_plan
+from orchestrator.language_models.hookpoints import Hookpoint
+from orchestrator.language_models.loading import resolve_hookpoints
+from orchestrator.text.sources import check_text
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A sweep that was checked as far as possible without loading a model."""
+
+    cfg: SweepConfig
+    hookpoints: dict[str, list[Hookpoint]]
+    """What is extracted from each model: the hookpoints of the grid, and the inputs that transcoders read."""
+    cells: list[Cell]
+    shares: Shares
+    plan: Plan
+
+
+def prepare(cfg: SweepConfig, hardware: Hardware) -> Prepared:
+    """Check everything that needs no weights and predict the cost. Raises UserError."""
+    check_text(cfg.text_config())
+    asked = {model: resolve_hookpoints(model, cfg.hookpoint) for model in cfg.model}
+    grid = cells(cfg, asked)
+    hookpoints = {model: _extracted(model, points, grid) for model, points in asked.items()}
+    shares = share(hardware, cfg.gpus_per_trial, len(cfg.model))
+    return Prepared(cfg, hookpoints, grid, shares, make_plan(cfg, grid, hookpoints, hardware, shares))
+
+
+def _extracted(model: str, asked: list[Hookpoint], grid: list[Cell]) -> list[Hookpoint]:
+    """The hookpoints of one model that its trials read. Raises UserError for a transcoded module of two widths."""
+    ours = [cell for cell in grid if cell.model == model]
+    found = {point.name: point for point in asked}
+    if inputs := sorted({cell.source for cell in ours} - found.keys()):
+        found |= {point.name: point for point in resolve_hookpoints(model, inputs)}
+    for cell in ours:
+        if (width := found[cell.source].width) != cell.d_in:
+            raise UserError(
+                f"variant {cell.variant!r}: needs as many inputs as outputs, and {cell.hookpoint!r} has {width} and "
+                f"{cell.d_in}"
+            )
+    return list(found.values())

@@ -1,0 +1,79 @@
+"""What the person who waits is told while a sweep runs."""
+
+import logging
+import time
+from typing import Any
+
+from orchestrator.driver import brokers
+from orchestrator.driver.callbacks import DriverCallback, job_of
+from orchestrator.grid.cells import Cell
+from orchestrator.grid.plan import Plan, duration
+from orchestrator.trials.results import result_of
+
+PROGRESS_SECONDS = 10.0
+
+log = logging.getLogger(__name__)
+
+
+class Progress(DriverCallback):
+    """One line now and then: trials, steps, shards, the best FVU so far and the time left."""
+
+    def __init__(self, plan: Plan, shard_brokers: list[Any], finished: list[Cell]) -> None:
+        self.plan, self.brokers = plan, shard_brokers
+        self.steps = {cell.name: plan.cfg.steps for cell in finished}
+        self.ended = len(finished)
+        self.fvu: dict[str, float] = {}
+        self.started = self.said = time.monotonic()
+        self.done_before = self._work()
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Note how far the trial is."""
+        name = job_of(trial).cell.name
+        self.steps[name] = result.get("step", self.plan.cfg.steps)
+        for key in ("train/fvu", "val/fvu"):
+            self.fvu[name] = result.get(key, self.fvu.get(name, float("nan")))
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Say how a trial ended."""
+        self.ended += 1
+        job = job_of(trial)
+        result = result_of(job.directory) or {}
+        if "failure" in result:
+            log.warning("trial %s failed: %s", job.cell.name, result["failure"])
+        else:
+            log.info("trial %s: held-out FVU %.4f", job.cell.name, result["val/fvu"])
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Count a trial that died for good; `Tracking` says why."""
+        self.ended += 1
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Print the line when it is due."""
+        now = time.monotonic()
+        if now - self.said >= PROGRESS_SECONDS:
+            self.said = now
+            log.info("%s", self.line(trials))
+
+    def line(self, trials: list[Any]) -> str:
+        """The progress line."""
+        cells, total = self.plan.cells, self.plan.cfg.steps
+        running = sum(trial.status == "RUNNING" for trial in trials)
+        counts = brokers.counters(self.brokers)
+        shards = counts["shards_computed"] + counts["shards_from_disk"]
+        fvu = " ".join(f"{name} {value:.3f}" for name, value in sorted(self.fvu.items(), key=lambda item: item[1])[:1])
+        elapsed, done = time.monotonic() - self.started, self._work()
+        gained = done - self.done_before
+        left = duration(elapsed * (1 - done) / gained) if gained > 0.01 else f"about {duration(self.plan.seconds())}"
+        return (
+            f"trials {self.ended}/{len(cells)} done, {running} running"
+            f" | steps {sum(self.steps.values())}/{total * len(cells)} | shards {shards}/{self.plan.total_shards}"
+            f" | lowest FVU {fvu or '-'} | {left} left"
+        )
+
+    def _work(self) -> float:
+        """Share of the predicted work that is done, 0 to 1."""
+        work = {cell.name: self.plan.cell_flops(cell) for cell in self.plan.cells}
+        done = sum(work[name] * steps / self.plan.cfg.steps for name, steps in self.steps.items())
+        return done / sum(work.values())

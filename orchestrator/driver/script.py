@@ -1,0 +1,102 @@
+"""The command line that all sweep scripts share: flags from the fields of a config, presets, --resume, exit status."""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Generic, Literal, TypeVar
+
+import tyro
+
+from orchestrator.driver.claims import saved_config
+from orchestrator.errors import UserError
+from orchestrator.grid.base_config import BaseConfig
+
+Preset = Literal["auto", "laptop", "paper"]
+C = TypeVar("C", bound=BaseConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flags:
+    """What to do with a sweep. A script's command line is a class made of these and of its config, in this order."""
+
+    preset: Preset = "auto"
+    """Where values not given come from; auto takes paper where there are GPUs and laptop elsewhere."""
+    plan: bool = False
+    """Print the trials and what they would cost, and run nothing."""
+    resume: str | None = None
+    """Name of an interrupted sweep under `storage` to continue."""
+
+    def __post_init__(self) -> None:
+        """The config is checked by `read_command_line`, whose one line is kinder than the parser's frame around it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """The flags that decide what the others' defaults are."""
+
+    preset: Preset = "auto"
+    resume: str | None = None
+    storage: Path = BaseConfig.storage
+
+
+@dataclass(frozen=True)
+class Request(Generic[C]):
+    """What was asked for on the command line."""
+
+    cfg: C
+    plan: bool
+    resume: str | None
+
+
+def read_command_line(
+    argv: Sequence[str],
+    config: type[C],
+    flags: type[Flags],
+    preset: Callable[[Preset], C],
+    description: str,
+    experiment: str,
+) -> Request[C]:
+    """Read the flags of a script, for which `flags` has those of `config` too. Raises UserError.
+
+    Values not given come from `preset(name)`, or on --resume from the sweep, which must stay as it was.
+    """
+    start, _ = tyro.cli(Start, args=argv, return_unknown_args=True, add_help=False)
+    if start.resume:
+        saved = replace(config.from_json(saved_config(start.storage, start.resume)), storage=start.storage)
+    else:
+        saved = preset(start.preset)
+    command = tyro.cli(flags, args=argv, description=description, default=flags(**vars(saved)))
+    cfg = config(**{field.name: getattr(command, field.name) for field in fields(config)})
+    if command.resume:
+        _check_unchanged(saved, cfg)
+    elif cfg.name is None:
+        cfg = replace(cfg, name=f"{experiment}-{time.strftime('%Y%m%d-%H%M%S')}")
+    return Request(cfg, command.plan, command.resume)
+
+
+def _check_unchanged(saved: BaseConfig, cfg: BaseConfig) -> None:
+    """A resumed sweep must be the one that was started. Raises UserError naming what differs."""
+    for field in fields(saved):
+        if field.name not in ("tracking_uri", "storage") and getattr(saved, field.name) != getattr(cfg, field.name):
+            raise UserError(
+                f"{field.name} {getattr(cfg, field.name)}: cannot change on --resume, "
+                f"the sweep has {getattr(saved, field.name)}"
+            )
+
+
+def exit_status(script: Callable[[], int]) -> int:
+    """What a sweep script exits with: 0 done, 1 some trials failed, 2 the user's mistake, 130 interrupted."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    for noisy in ("ray", "httpx", "datasets", "alembic", "mlflow"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        return script()
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; a sweep that had begun is kept, continue it with --storage DIR --resume NAME\n")
+        return 130

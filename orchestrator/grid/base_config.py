@@ -1,0 +1,135 @@
+"""What every sweep is, whatever its coders are trained on: a grid of coders, how they train, where it all is kept."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from models.training import TrainConfig
+from models.variants import VARIANTS
+from orchestrator.errors import UserError
+from orchestrator.redaction import redact
+
+CODER_AXES = ("k", "expansion_factor", "variant", "seed")
+"""Axes of a grid that every sweep has."""
+
+C = TypeVar("C", bound="BaseConfig")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseConfig:
+    """The fields that all sweeps share. Raises UserError naming the field for values out of range."""
+
+    axes: ClassVar[tuple[str, ...]] = CODER_AXES
+    """Fields that hold several values, every combination of which is a trial."""
+
+    k: tuple[int, ...] = (32,)
+    """Active latents per token."""
+    expansion_factor: tuple[int, ...] = (8,)
+    """Latents as a multiple of the width at the hookpoint."""
+    variant: tuple[str, ...] = ("topk", "mp")
+    """Sparse coders, by their names in models/variants.py."""
+    seed: tuple[int, ...] = (0,)
+    """Seeds of initialisation and data order."""
+
+    train_tokens: int = 1 << 18
+    """Tokens of training text; each is seen once."""
+    val_tokens: int = 1 << 15
+    """Held-out tokens, from other documents."""
+    batch_tokens: int = 1 << 11
+    """Tokens per optimiser step."""
+    lr: float = 1e-3
+    """Peak learning rate of Adam."""
+    warmup_steps: int = 100
+    """Steps over which the learning rate rises; it falls linearly to 0 afterwards."""
+    auxk_alpha: float = 0.0
+    """Weight of the AuxK loss that revives dead latents; 0 leaves it out."""
+
+    storage: Path = Path("runs")
+    """Directory for everything the sweep writes."""
+    tracking_uri: str | None = None
+    """MLflow server; a SQLite store under `storage` unless given."""
+    name: str | None = None
+    """Name of the sweep; made from the script's name and the time unless given."""
+
+    def __post_init__(self) -> None:
+        for axis in self.axes:
+            values = getattr(self, axis)
+            if not values:
+                raise UserError(f"{axis} (): the grid needs at least one value on every axis")
+            if repeated := sorted({str(v) for v in values if values.count(v) > 1}):
+                raise UserError(f"{axis} {', '.join(repeated)}: given twice, which would make duplicate cells")
+        for variant in self.variant:
+            if variant not in VARIANTS:
+                raise UserError(f"variant {variant!r}: allowed are {', '.join(VARIANTS)}")
+        for axis in ("k", "expansion_factor"):
+            for value in getattr(self, axis):
+                if value < 1:
+                    raise UserError(f"{axis} {value}: must be 1 or more")
+        for seed in self.seed:
+            if not 0 <= seed < 2**32:
+                raise UserError(f"seed {seed}: must be from 0 to 2**32 - 1")
+        self._check_sizes()
+        try:
+            self.train_config()
+        except ValueError as error:
+            raise UserError(str(error)) from None
+
+    def _check_sizes(self) -> None:
+        for field in ("batch_tokens", "train_tokens", "val_tokens"):
+            if getattr(self, field) < 1:
+                raise UserError(f"{field} {getattr(self, field)}: must be 1 or more")
+        if self.steps < 1:
+            raise UserError(
+                f"train_tokens {self.train_tokens}: too few for one batch of {self.batch_tokens} (batch_tokens)"
+                + self._what_is_left_out
+            )
+        if self.name is not None and (not self.name.strip() or "/" in self.name or self.name.startswith(".")):
+            raise UserError(f"name {self.name!r}: must be a plain directory name")
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps: one pass over the training tokens."""
+        return self.train_tokens // self.batch_tokens
+
+    @property
+    def _what_is_left_out(self) -> str:
+        """What a message about too few tokens adds."""
+        return ""
+
+    @property
+    def dead_window(self) -> int:
+        """Last training tokens on which a latent must have fired not to be dead, no more than half of a run."""
+        return self._at_most_half_a_run(TrainConfig.dead_window_tokens)
+
+    def _at_most_half_a_run(self, tokens: int) -> int:
+        return max(1, min(tokens, self.steps * self.batch_tokens // 2))
+
+    def train_config(self) -> TrainConfig:
+        """How each trial trains. Raises ValueError for values out of range."""
+        return TrainConfig(
+            steps=self.steps, lr=self.lr, warmup_steps=self.warmup_steps, auxk_alpha=self.auxk_alpha,
+            dead_window_tokens=self.dead_window,
+        )  # fmt: skip
+
+    def params(self) -> dict[str, Any]:
+        """What all trials have in common, as params of the sweep's run in MLflow; the axes are listed too."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "tracking_uri"}
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON form without secrets; `from_json` reads it back."""
+        content = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
+        return content | {"tracking_uri": self.tracking_uri and redact(self.tracking_uri)}
+
+    @classmethod
+    def from_json(cls: type[C], text: str) -> C:
+        """Read what `to_json` gave. Raises UserError where something else wrote it."""
+        content = json.loads(text)
+        if unknown := content.keys() - {field.name for field in fields(cls)}:
+            raise UserError(
+                f"sweep.json: unknown fields {', '.join(sorted(unknown))}; "
+                "was it written by another version, or by another script?"
+            )
+        content |= {key: tuple(value) for key, value in content.items() if isinstance(value, list)}
+        paths = [field.name for field in fields(cls) if "Path" in str(field.type)]
+        return cls(**content | {key: Path(content[key]) for key in paths if content.get(key)})

@@ -1,0 +1,26 @@
+"""How the end of a trial, or of a sweep that breaks off, is told."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from orchestrator.tracking.tracker import Tracker
+
+
+def log_result(tracker: Tracker, name: str, directory: Path, result: Mapping[str, Any]) -> None:
+    """Final metrics, checkpoint and status of a trial that has ended; safe to repeat."""
+    if "failure" not in result:
+        tracker.log_metrics(name, {key: value for key, value in result.items() if key != "step"}, result["step"])
+        tracker.log_artifacts(name, directory / "coder", "checkpoint")
+    tracker.end_trial(name, failure=result.get("failure"))
+
+
+@contextmanager
+def killed_if_raised(tracker: Tracker) -> Iterator[None]:
+    """Close the parent run where the block raises."""
+    try:
+        yield
+    except BaseException:
+        tracker.finish("KILLED", timeout_s=10)
+        raise
