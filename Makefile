@@ -66,15 +66,16 @@ test: $(STAMP) ## Run every test
 	$(BIN)/python -m pytest -m sweep || status=$$?; \
 	exit $$status
 
-lint: $(STAMP) ## Check style and types
+lint: $(STAMP) ## Check style, types, and which file imports which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 format: $(STAMP) ## Rewrite the code in the project's style
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
 clean: ## Remove .venv and caches; runs/ stays
-	rm -rf $(VENV) $(BENCH) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

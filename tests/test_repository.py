@@ -1,4 +1,7 @@
-"""What holds for the repository as a whole: layers, packaging, bans, and living beside Hugging Face's `kernels`."""
+"""What holds for the repository as a whole: packaging, bans, and living beside Hugging Face's `kernels`.
+
+Which file may import which is in pyproject.toml, [tool.importlinter], and asked by `make lint`.
+"""
 
 import ast
 import subprocess
@@ -15,7 +18,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-LAYERS = ["kernels", "models", "orchestrator", "sweeps"]  # each may import those before it
+LAYERS = ["kernels", "models", "orchestrator", "sweeps"]
 
 LIGHT_THIRD_PARTY = {
     "kernels": {"torch", "triton", "numpy"},
@@ -56,14 +59,7 @@ def assert_runs(code: str) -> None:
     assert result.returncode == 0, result.stderr
 
 
-# --- layers ---
-
-
-@pytest.mark.parametrize("package", LAYERS)
-def test_a_layer_imports_only_those_below_it(package: str) -> None:
-    above = set(LAYERS[LAYERS.index(package) + 1 :])
-    found = [f"{path.relative_to(ROOT)}: {root}" for path in sources(package) for root, _ in imported_roots(path)]
-    assert [line for line in found if line.split(": ")[1] in above] == []
+# --- what runs where there is only torch ---
 
 
 @pytest.mark.parametrize("package", LIGHT_THIRD_PARTY)
@@ -76,16 +72,6 @@ def test_a_light_package_stays_light(package: str) -> None:
         for root, in_function in imported_roots(path)
         if root not in (lazy if in_function else eager)
     ] == []
-
-
-def test_only_the_tracking_modules_import_mlflow() -> None:
-    importers = {
-        path.relative_to(ROOT).as_posix()
-        for package in LAYERS
-        for path in sources(package)
-        if any(root == "mlflow" for root, _ in imported_roots(path))
-    }
-    assert importers <= {"orchestrator/tracking/tracker.py", "orchestrator/tracking/reader.py"}  # one writes, one reads
 
 
 def torch_and_its_dependencies() -> set[str]:
@@ -233,15 +219,13 @@ def tracked_sources() -> list[Path]:
 def violations(path: Path) -> Iterator[str]:
     text = path.read_text()
     where = path.relative_to(ROOT)
-    if (lines := len(text.splitlines())) >= 350:
+    if (lines := len(text.splitlines())) > 300:
         yield f"{where}: {lines} lines; split it"
     for root in PICKLES & {root for root, _ in imported_roots(path)}:
         yield f"{where}: imports {root}; a pickle runs code when it is read, so use safetensors, Arrow or JSON"
     for node in ast.walk(ast.parse(text, str(path))):
         match node:
-            case ast.FunctionDef() | ast.AsyncFunctionDef() if (
-                lines := (node.end_lineno or 0) - node.lineno + 1
-            ) >= 60:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() if (lines := (node.end_lineno or 0) - node.lineno + 1) > 60:
                 yield f"{where}:{node.lineno}: {node.name} has {lines} lines; split it"
             case ast.Assert():
                 yield f"{where}:{node.lineno}: assert; raise an exception that says what is wrong"
