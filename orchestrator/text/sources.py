@@ -2,7 +2,7 @@
 
 import glob
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,10 @@ from orchestrator.language_models.hub import HUB_ERRORS, HUB_TIMEOUT_S
 from orchestrator.text.python_docs import environment_identity, python_docs
 
 PYTHON_DOCS = "python-docs"
+MADE_HERE: dict[str, tuple[Callable[[], Iterator[str]], Callable[[], str]]] = {
+    PYTHON_DOCS: (python_docs, environment_identity),
+}
+"""Sources that every machine has, by the word that names them: their documents, and what tells that these changed."""
 
 _BUILDERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".arrow": "arrow", ".txt": "text"}
 
@@ -36,7 +40,7 @@ class TextConfig:
 
 def check_text(cfg: TextConfig) -> None:
     """Raise UserError if the dataset, its split or its text column does not exist, reading as little as possible."""
-    if cfg.dataset == PYTHON_DOCS:
+    if cfg.dataset in MADE_HERE:
         return
     on_hub = _local_files(cfg) is None
     with _user_errors(cfg):
@@ -61,8 +65,8 @@ def check_text(cfg: TextConfig) -> None:
 
 def documents(cfg: TextConfig) -> Iterator[str]:
     """The texts in order, read as they are asked for. Raises UserError as `check_text` does."""
-    if cfg.dataset == PYTHON_DOCS:
-        yield from python_docs()
+    if cfg.dataset in MADE_HERE:
+        yield from MADE_HERE[cfg.dataset][0]()
         return
     check_text(cfg)
     with _user_errors(cfg):
@@ -123,16 +127,17 @@ def _check_reachable(cfg: TextConfig) -> None:
         return  # the user knows, and may have it in the cache; `datasets` says so at once if not
     except HUB_ERRORS as error:
         reason = " ".join(str(error).split())[:200]
+        words = ", ".join(map(repr, MADE_HERE))
         raise UserError(
             f"dataset {cfg.dataset!r}: no such path here, and the hub does not give it ({reason}); allowed: "
-            f"a local path, {PYTHON_DOCS!r}, an id that can be reached, or one in the cache with HF_HUB_OFFLINE=1"
+            f"a local path, {words}, an id that can be reached, or one in the cache with HF_HUB_OFFLINE=1"
         ) from error
 
 
 def source_identity(cfg: TextConfig) -> list[str]:
     """What tells that the source behind the same config has changed; a dataset on the hub is taken not to."""
-    if cfg.dataset == PYTHON_DOCS:
-        return [environment_identity()]
+    if cfg.dataset in MADE_HERE:
+        return [MADE_HERE[cfg.dataset][1]()]
     return [f"{path}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in _local_files(cfg) or []]
 
 
