@@ -81,7 +81,7 @@ class Cell:
         """How latents would be chosen ("update" where H is built), and its cost in flops of a matrix product."""
         recipe, latents = self.coder.recipe, self.expansion_factor * self.d_in
         product = 2.0 * batch_tokens * latents * self.d_in
-        if recipe.choice == "topk" or recipe.sliced:
+        if recipe.choice != "pursuit" or recipe.sliced:
             return "product", product
         if recipe.refit != "none":
             rows = _rates().update * batch_tokens * latents * self.k * (self.k + 1) / 2
