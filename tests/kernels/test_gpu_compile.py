@@ -77,5 +77,5 @@ def test_spills_and_too_much_shared_memory_are_complained_about():
 
 @pytest.mark.parametrize("capability", aot.CAPABILITIES)
 def test_kernels_compile_without_spills(capability):
-    resources = aot.compile_module("test_gpu_compile", capability)
+    resources = aot.compile_module("tests.kernels.test_gpu_compile", capability)
     assert aot.complaints(resources, capability) == []

@@ -92,6 +92,6 @@ def aot_cases() -> list[aot.Case]:
 
 @pytest.mark.parametrize("capability", aot.CAPABILITIES)
 def test_kernels_compile_without_spills(capability):
-    resources = aot.compile_module("test_gpu_pursuit_compile", capability)
+    resources = aot.compile_module("tests.kernels.test_gpu_pursuit_compile", capability)
     assert len(resources) == len(UPDATE_SHAPES) + 2 + len(RECOMPUTE) + 2 * len(BACKWARD_WIDTHS) + 1
     assert aot.complaints(resources, capability) == []

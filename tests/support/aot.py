@@ -1,8 +1,9 @@
 """Triton kernels compiled ahead of time, on a machine that needs no GPU: registers, spills and shared memory of each.
 
-A test module offers `aot_cases() -> list[Case]`; `compile_module("test_gpu_compile", 90)` compiles those for sm_90 in a
-process of its own, where TRITON_INTERPRET is unset whatever the caller has, and returns the resources by case name.
-By hand: `python tests/aot.py test_gpu_compile 90`.
+A test module offers `aot_cases() -> list[Case]`; `compile_module("tests.kernels.test_gpu_compile", 90)` compiles those for
+sm_90 in a process of its own, where TRITON_INTERPRET is unset whatever the caller has, and returns the resources by case
+name.
+By hand: `python -m tests.support.aot tests.kernels.test_gpu_compile 90`.
 """
 
 import dataclasses
@@ -112,7 +113,7 @@ def compile_module(module: str, capability: int) -> dict[str, Resources]:
     env = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), env.get("PYTHONPATH")]))
     result = subprocess.run(
-        [sys.executable, __file__, module, str(capability)],
+        [sys.executable, "-m", "tests.support.aot", module, str(capability)],
         cwd=ROOT,
         env=env,
         capture_output=True,
