@@ -1,8 +1,8 @@
 """Triton kernels compiled ahead of time, on a machine that needs no GPU: registers, spills and shared memory of each.
 
-A test module offers `aot_cases() -> list[Case]`; `compile_module("tests.kernels.test_gpu_compile", 90)` compiles those for
-sm_90 in a process of its own, where TRITON_INTERPRET is unset whatever the caller has, and returns the resources by case
-name.
+A test module offers `aot_cases() -> list[Case]`; `compile_module("tests.kernels.test_gpu_compile", 90)` compiles those
+for sm_90 in a process of its own, where TRITON_INTERPRET is unset whatever the caller has, and returns the resources by
+case name.
 By hand: `python -m tests.support.aot tests.kernels.test_gpu_compile 90`.
 """
 
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CAPABILITIES = (80, 90, 100)
 SHARED_LIMIT = {80: 163 << 10, 90: 227 << 10, 100: 227 << 10}
 """Bytes of shared memory that one block can ask for."""

@@ -161,7 +161,7 @@ def test_hub_id_out_of_the_local_cache(tiny_model: Path, tmp_path: Path) -> None
         "assert m.resolve_hookpoints(name, ['layers.1'])[0].width == 32; m.LanguageModel.load(name)"
     )
     environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
-    subprocess.run([sys.executable, "-c", script], check=True, env=environment, cwd=Path(__file__).parent.parent)
+    subprocess.run([sys.executable, "-c", script], check=True, env=environment, cwd=Path(__file__).parents[3])
 
 
 def test_packaged_wheel_missing(monkeypatch: pytest.MonkeyPatch) -> None:
