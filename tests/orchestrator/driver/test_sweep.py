@@ -167,7 +167,8 @@ def test_a_killed_trial_ends_as_if_undisturbed(undisturbed: str, tiny_model: Pat
     victims = [pid for pid, line in descendants(process.pid) if line.startswith("ray::ImplicitFunc")]
     assert victims
     os.kill(victims[0], signal.SIGKILL)
-    joined = finish(sys.executable, "-c", "from orchestrator.driver.cli import _connect; print(_connect())")
+    join = "from orchestrator.driver.ray_session import join_cluster; print(join_cluster())"
+    joined = finish(sys.executable, "-c", join)
     assert joined.strip().endswith("False"), "another sweep would join this one's private Ray"
     _, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors.decode()[-3000:]
