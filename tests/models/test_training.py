@@ -1,83 +1,26 @@
-"""The training step and its memory: accumulation, schedule, scale, dead latents, exact continuation, golden curves."""
-
-from collections.abc import Iterator
+"""The training step: accumulation, schedule, scale, dead latents, what is learnt, golden curves."""
 
 import pytest
 import torch
 from torch import Tensor
 
-from models import VARIANTS, SparseCoder, SparseCoderConfig
+from models import VARIANTS
 from models.evaluation import FvuSum
-from models.training import TrainConfig, Trainer, TrainingDiverged
+from models.training import TrainConfig, TrainingDiverged
+from tests.support.trainers import (
+    TRANSCODERS,
+    WIDTH,
+    make_batches,
+    make_trainer,
+    start,
+    step,
+    target_of,
+    train,
+    weights,
+)
 
 CURVES = ["topk", "mp"]
 """Variants whose learning is followed over many steps; what holds of single steps is tested of all."""
-TRANSCODERS = [name for name, recipe in VARIANTS.items() if recipe.transcode]
-WIDTH = 16
-
-
-@pytest.fixture(autouse=True)
-def own_random_state() -> Iterator[None]:
-    """Restoring a run sets the random state; give back the one that was there."""
-    with torch.random.fork_rng():
-        yield
-
-
-def make_trainer(
-    variant: str = "topk",
-    *,
-    d_in: int = WIDTH,
-    num_latents: int = 64,
-    k: int = 4,
-    seed: int = 0,
-    dtype: torch.dtype = torch.float32,
-    **config: object,
-) -> Trainer:
-    config = {"steps": 100, "warmup_steps": 5, "lr": 1e-2} | config
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        coder = SparseCoder(d_in, SparseCoderConfig(variant=variant, num_latents=num_latents, k=k))
-    return Trainer(coder.to(dtype), TrainConfig(**config))
-
-
-def make_batches(count: int, tokens: int = 64, d_in: int = WIDTH) -> list[Tensor]:
-    """Sparse sums of 32 fixed directions, away from the origin."""
-    generator = torch.Generator().manual_seed(7)
-    directions = torch.nn.functional.normalize(torch.randn(32, d_in, generator=generator), dim=1)
-    strengths = torch.rand(count * tokens, 32, generator=generator)
-    strengths *= torch.rand(strengths.shape, generator=generator) < 0.1
-    noise = 0.02 * torch.randn(count * tokens, d_in, generator=generator)
-    return list((strengths @ directions + noise + 0.3).split(tokens))
-
-
-def target_of(trainer: Trainer, batch: Tensor) -> Tensor | None:
-    """A transcoder's target: no linear function of the input, of another scale and away from 0. None otherwise."""
-    if not trainer.coder.cfg.recipe.transcode:
-        return None
-    width = batch.shape[1]
-    mix = torch.randn(width, width, generator=torch.Generator().manual_seed(8)).to(batch.dtype)
-    return 5 * torch.relu((batch - 0.3) @ mix) + 1
-
-
-def start(trainer: Trainer, batches: list[Tensor]) -> None:
-    """Initialise on all of the batches."""
-    everything = torch.cat(batches)
-    trainer.initialise(everything, target_of(trainer, everything))
-
-
-def step(trainer: Trainer, batch: Tensor) -> float:
-    """One step; the FVU of its batch."""
-    return trainer.step(batch, target_of(trainer, batch))
-
-
-def train(trainer: Trainer, batches: list[Tensor]) -> list[float]:
-    """FVU of each batch."""
-    start(trainer, batches)
-    return [step(trainer, batch) for batch in batches]
-
-
-def weights(trainer: Trainer) -> dict[str, Tensor]:
-    return {name: parameter.detach().clone() for name, parameter in trainer.parameters.items()}
 
 
 # ---- one step
@@ -188,11 +131,11 @@ def test_without_warm_up_the_first_step_has_the_full_rate():
 def test_steps_take_the_rate_of_the_schedule():
     trainer, batches = make_trainer(steps=8, warmup_steps=3, lr=0.01), make_batches(8)
     trainer.initialise(batches[0])
-    for step, batch in enumerate(batches):
+    for done, batch in enumerate(batches):
         before = trainer.coder.b_dec.detach().clone()
         trainer.step(batch)
-        assert trainer.optimiser.param_groups[0]["lr"] == trainer.cfg.lr_at(step)
-        if step == 0:  # Adam's first update is the rate times the gradient's sign
+        assert trainer.optimiser.param_groups[0]["lr"] == trainer.cfg.lr_at(done)
+        if done == 0:  # Adam's first update is the rate times the gradient's sign
             moved = (trainer.coder.b_dec - before).abs()
             torch.testing.assert_close(moved, torch.full((WIDTH,), trainer.cfg.lr_at(0)), rtol=1e-3, atol=0)
     assert trainer.step_count == 8
@@ -314,79 +257,6 @@ def test_a_sample_without_variance_cannot_start_training(value):
         make_trainer().initialise(torch.full((20, WIDTH), value))
 
 
-# ---- save and restore
-
-
-@pytest.mark.parametrize("auxk_alpha", [0.0, 0.5], ids=["plain", "auxk"])
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_a_restored_run_continues_bit_for_bit(variant, auxk_alpha, tmp_path):
-    options = {"auxk_alpha": auxk_alpha, "dead_window_tokens": 64, "micro_batch_tokens": 24, "num_latents": 160}
-    batches, cursor = make_batches(10), {"shard": 3, "row": 17}
-    straight = make_trainer(variant, **options)
-    straight_fvus = train(straight, batches)
-    straight_draw = torch.rand(3)
-
-    interrupted = make_trainer(variant, **options)
-    start(interrupted, batches)
-    fvus = [step(interrupted, batch) for batch in batches[:4]]
-    assert interrupted.dead_pct() > 0
-    torch.manual_seed(11)
-    interrupted.save(tmp_path, cursor)
-    expected_draw = torch.rand(3)
-
-    restored = make_trainer(variant, seed=99, **options)
-    assert restored.restore(tmp_path) == cursor
-    assert torch.equal(torch.rand(3), expected_draw)
-    assert not torch.equal(straight_draw, expected_draw)
-    for name, parameter in interrupted.parameters.items():
-        assert torch.equal(restored.parameters[name], parameter)
-    assert restored.coder.target_scale == straight.coder.target_scale
-    assert (restored.coder.target_scale != restored.coder.input_scale) == (variant in TRANSCODERS)
-    fvus += [step(restored, batch) for batch in batches[4:]]
-
-    assert fvus == straight_fvus
-    assert restored.step_count == straight.step_count == 10
-    assert restored.coder.input_scale == straight.coder.input_scale
-    assert torch.equal(restored.silent_tokens, straight.silent_tokens)
-    for name, parameter in straight.parameters.items():
-        assert torch.equal(restored.parameters[name], parameter), name
-        theirs, ours = straight.optimiser.state[parameter], restored.optimiser.state[restored.parameters[name]]
-        assert all(torch.equal(ours[key], theirs[key]) for key in ("step", "exp_avg", "exp_avg_sq")), name
-
-
-def test_a_run_saved_before_its_first_step_can_be_restored(tmp_path):
-    batches = make_batches(3)
-    started = make_trainer()
-    started.initialise(batches[0])
-    started.save(tmp_path, {})
-    restored = make_trainer(seed=5)
-    assert restored.restore(tmp_path) == {}
-    assert [restored.step(batch) for batch in batches] == [started.step(batch) for batch in batches]
-
-
-def test_training_goes_on_unchanged_after_a_save(tmp_path):
-    batches = make_batches(6)
-    saved, unsaved = make_trainer("mp"), make_trainer("mp")
-    for trainer in (saved, unsaved):
-        trainer.initialise(batches[0])
-    for batch in batches:
-        assert saved.step(batch) == unsaved.step(batch)
-        saved.save(tmp_path, {})
-
-
-def test_a_checkpoint_may_be_deleted_once_restored(tmp_path):
-    batches = make_batches(4)
-    trainer = make_trainer()
-    train(trainer, batches[:2])
-    trainer.save(tmp_path, {})
-    restored = make_trainer(seed=5)
-    restored.restore(tmp_path)
-    for file in tmp_path.iterdir():
-        file.write_bytes(b"\0" * file.stat().st_size)
-        file.unlink()
-    assert restored.step(batches[2]) == trainer.step(batches[2])
-
-
 # ---- learning
 
 
@@ -423,29 +293,3 @@ GOLDEN = {
 def test_golden_curve(variant):
     curve = train(make_trainer(variant, steps=80, lr=5e-3), make_batches(80))
     assert [curve[step] for step in GOLDEN_STEPS] == pytest.approx(GOLDEN[variant], abs=1e-3)
-
-
-# ---- configuration
-
-BAD_CONFIGS = {
-    "steps": ({"steps": 0}, "steps 0: must be 1 or more"),
-    "micro_batch_tokens": ({"micro_batch_tokens": -5}, "micro_batch_tokens -5: must be 1 or more"),
-    "dead_window_tokens": ({"dead_window_tokens": 0}, "dead_window_tokens 0: must be 1 or more"),
-    "warmup-too-long": (
-        {"steps": 50, "warmup_steps": 50},
-        "warmup_steps 50: must be from 0 to below the 50 steps of a run",
-    ),
-    "warmup-negative": ({"warmup_steps": -1}, "warmup_steps -1: must be from 0 to below the 200 steps of a run"),
-    "lr-zero": ({"lr": 0.0}, r"lr 0\.0: must be a positive number"),
-    "lr-nan": ({"lr": float("nan")}, "lr nan: must be a positive number"),
-    "lr-infinite": ({"lr": float("inf")}, "lr inf: must be a positive number"),
-    "auxk_alpha-negative": ({"auxk_alpha": -0.1}, r"auxk_alpha -0\.1: must be 0 or a positive number"),
-    "auxk_alpha-nan": ({"auxk_alpha": float("nan")}, "auxk_alpha nan: must be 0 or a positive number"),
-}
-
-
-@pytest.mark.parametrize("case", BAD_CONFIGS)
-def test_bad_config_values_are_named_with_what_is_allowed(case):
-    config, message = BAD_CONFIGS[case]
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        TrainConfig(**({"steps": 200} | config))
