@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import ray
 
-from orchestrator.driver.claims import directory_of
+from orchestrator.driver.claims import directory_of, locked
+from orchestrator.driver.inputs import gather_inputs
 from orchestrator.driver.prepare import prepare
 from orchestrator.driver.ray_session import join_cluster, start_private_ray
 from orchestrator.driver.report import say
@@ -44,10 +45,11 @@ def _main(description: str, experiment: str, presets: Mapping[str, SweepConfig],
         sys.stdout.write(prepared.plan.describe() + "\n")
         if request.plan:
             return 0
-        with directory_of(request.cfg, request.resume) as directory:
+        with directory_of(request.cfg, request.resume) as directory, locked(directory):
+            inputs = gather_inputs(request.cfg, directory)
             if not connected:
                 start_private_ray(hardware)
-            outcome = run(prepared, directory, experiment)
+            outcome = run(prepared, inputs, directory, experiment)
     finally:
         ray.shutdown()
     return say(outcome, request.cfg, directory)

@@ -25,6 +25,13 @@ class Inputs:
     identity: dict[str, str]
 
 
+def gather_inputs(cfg: SweepConfig, directory: Path) -> dict[str, Inputs]:
+    """What the sweep in `directory` runs on, by model. Raises UserError, also where it began with something else."""
+    inputs = {model: inputs_of(cfg, model) for model in cfg.model}
+    check_inputs(directory, {model: found.identity for model, found in inputs.items()})
+    return inputs
+
+
 def inputs_of(cfg: SweepConfig, model: str) -> Inputs:
     """Tokenise for one model, or find the tokens of an earlier time. Raises UserError."""
     log.info("tokenising %s for %s", cfg.dataset, model)

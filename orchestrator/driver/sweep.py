@@ -9,8 +9,8 @@ from ray import tune
 
 from orchestrator.driver import brokers
 from orchestrator.driver.callbacks import Tracking
-from orchestrator.driver.claims import TRACKING_DIRECTORY, locked
-from orchestrator.driver.inputs import Inputs, check_inputs, inputs_of
+from orchestrator.driver.claims import TRACKING_DIRECTORY
+from orchestrator.driver.inputs import Inputs
 from orchestrator.driver.prepare import Prepared
 from orchestrator.driver.progress import Progress
 from orchestrator.driver.report import UNFINISHED, Outcome, add_counters, write_report
@@ -24,18 +24,12 @@ from orchestrator.trials.results import result_of
 from orchestrator.trials.trial import TrialJob, run_trial
 
 
-def run(prepared: Prepared, directory: Path, experiment: str) -> Outcome:
-    """Train every cell that has no result yet, and report on all. Needs a Ray connection. Raises UserError."""
-    with locked(directory):
-        inputs = {model: inputs_of(prepared.cfg, model) for model in prepared.cfg.model}
-        check_inputs(directory, {model: found.identity for model, found in inputs.items()})
-        started = [brokers.start(prepared, found) for found in inputs.values()]
-        return _run(prepared, directory, experiment, started, inputs)
+def run(prepared: Prepared, inputs: dict[str, Inputs], directory: Path, experiment: str) -> Outcome:
+    """Train every cell that has no result yet, and report on all.
 
-
-def _run(
-    prepared: Prepared, directory: Path, experiment: str, started: list[Any], inputs: dict[str, Inputs]
-) -> Outcome:
+    Needs a Ray connection, and the lock on `directory`. Raises UserError.
+    """
+    started = [brokers.start(prepared, found) for found in inputs.values()]
     cfg, grid = prepared.cfg, prepared.cells
     jobs = [_job(prepared, cell, directory) for cell in grid]
     finished = [job for job in jobs if result_of(job.directory) is not None]
