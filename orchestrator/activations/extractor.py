@@ -10,6 +10,7 @@ import pyarrow as pa
 import torch
 
 from orchestrator.activations.tables import ActivationError, ShardSpec, read_table, to_table, write_table
+from orchestrator.errors import MACHINE_ERRORS, one_line
 from orchestrator.language_models.loading import LanguageModel, computes_in
 
 log = logging.getLogger(__name__)
@@ -34,11 +35,27 @@ class Extractor:
                     results[name] = table
         missing = [name for name in self.spec.hookpoints if name not in results]
         if missing:
-            self.model = self.model or LanguageModel.load(self.spec.model)
-            captured = self.model.capture(torch.from_numpy(tokens_NL.astype(np.int64)), missing)
-            for name in missing:
-                results[name] = self._store(captured.pop(name), tokens_NL, name, first_sequence)
+            try:
+                captured = self._capture(tokens_NL, missing)
+            except ActivationError as error:
+                results |= dict.fromkeys(missing, error)
+            else:
+                for name in missing:
+                    results[name] = self._store(captured.pop(name), tokens_NL, name, first_sequence)
         return [*(results[name] for name in self.spec.hookpoints), {"computed": bool(missing)}]
+
+    def _capture(self, tokens_NL: np.ndarray, hookpoints: list[str]) -> dict[str, torch.Tensor]:
+        """Raises ActivationError for what would happen again; what a machine or a network did is raised as it is."""
+        try:
+            self.model = self.model or LanguageModel.load(self.spec.model)
+            return self.model.capture(torch.from_numpy(tokens_NL.astype(np.int64)), hookpoints)
+        except MACHINE_ERRORS:
+            raise
+        except Exception as error:
+            if isinstance(error.__cause__, MACHINE_ERRORS):
+                raise
+            log.exception("no activations of %s", self.spec.model)
+            raise ActivationError(one_line(error)) from None
 
     def _store(self, activations: torch.Tensor, tokens_NL: np.ndarray, name: str, first: int) -> Any:
         try:

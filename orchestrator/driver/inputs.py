@@ -7,7 +7,7 @@ from pathlib import Path
 
 from orchestrator.errors import UserError
 from orchestrator.grid.config import SweepConfig
-from orchestrator.language_models.loading import fingerprint, load_tokenizer
+from orchestrator.language_models.loading import embedding_rows, fingerprint, load_tokenizer
 from orchestrator.text.token_blocks import TokenBlocks, tokenise
 
 INPUTS_FILE = "inputs.json"
@@ -39,6 +39,12 @@ def inputs_of(cfg: SweepConfig, model: str) -> Inputs:
         cfg.text_config(), load_tokenizer(model), context_length=cfg.context_length, train_tokens=cfg.train_tokens,
         val_tokens=cfg.val_tokens, out_dir=cfg.storage / "tokens",
     )  # fmt: skip
+    largest = max(int(split.max()) for split in (blocks.train, blocks.val))
+    if largest >= (rows := embedding_rows(model)):
+        raise UserError(
+            f"model {model!r}: its tokenizer gives ids up to {largest}, its embedding has {rows} rows; "
+            "take the tokenizer that belongs to these weights"
+        )
     identity = {"model.fingerprint": fingerprint(model), "tokens.fingerprint": blocks.fingerprint}
     return Inputs(model, blocks, identity)
 

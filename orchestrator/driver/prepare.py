@@ -8,7 +8,7 @@ from orchestrator.grid.config import SweepConfig
 from orchestrator.grid.hardware import Hardware, Shares, share
 from orchestrator.grid.plan import Plan, make_plan
 from orchestrator.language_models.hookpoints import Hookpoint
-from orchestrator.language_models.loading import resolve_hookpoints
+from orchestrator.language_models.loading import check_model, resolve_hookpoints
 from orchestrator.text.sources import check_text
 
 
@@ -27,6 +27,8 @@ class Prepared:
 def prepare(cfg: SweepConfig, hardware: Hardware) -> Prepared:
     """Check everything that needs no weights and predict the cost. Raises UserError."""
     check_text(cfg.text_config())
+    for model in cfg.model:
+        check_model(model, cfg.context_length)
     asked = {model: resolve_hookpoints(model, cfg.hookpoint) for model in cfg.model}
     grid = cells(cfg, asked)
     hookpoints = {model: _extracted(model, points, grid) for model, points in asked.items()}

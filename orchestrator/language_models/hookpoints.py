@@ -1,14 +1,14 @@
 """Hookpoints: which tensors of a language model a name or pattern stands for, and reading them out of a forward.
 
 A hookpoint is the path of a module inside the base model, as in sparsify: `layers.10`, `layers.10.mlp`. It stands for
-the module's output (the first element where that is a tuple); `layers.10.mlp:in` stands for the module's input.
+the module's output (of a tuple or a list the first element); `layers.10.mlp:in` stands for the module's input.
 
 Patterns are matched by `fnmatch` over all module paths, again as in sparsify, so `*` crosses dots: `layers.1[05]` is
 two layers, and `layers.1[05]*` those two and every module inside them that is a hookpoint.
 """
 
 import difflib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -42,7 +42,7 @@ def observed(base: nn.Module, names: Sequence[str], see: Callable[[str, Any], No
     modules = dict(base.named_modules())
     unknown = [name for name in names if name.removesuffix(INPUT) not in modules]
     if unknown:
-        raise UserError(_no_match(unknown[0], [*modules], [*modules]))
+        raise UserError(_no_match(unknown[0], Modules([*modules], dict.fromkeys(modules, 0), {})))
     handles = []
     for name in names:
         module = modules[name.removesuffix(INPUT)]
@@ -55,7 +55,7 @@ def observed(base: nn.Module, names: Sequence[str], see: Callable[[str, Any], No
         else:
 
             def after(_: nn.Module, args: Any, output: Any, name: str = name) -> None:
-                see(name, output[0] if isinstance(output, tuple) else output)
+                see(name, output[0] if isinstance(output, (tuple, list)) and output else output)
 
             handles.append(module.register_forward_hook(after))
     try:
@@ -65,19 +65,33 @@ def observed(base: nn.Module, names: Sequence[str], see: Callable[[str, Any], No
             handle.remove()
 
 
-def available_hookpoints(build: Callable[[], nn.Module]) -> tuple[list[str], dict[str, int]]:
-    """All module paths of the model that `build` makes, and the width of each hookpoint in the order they are computed.
+@dataclass(frozen=True)
+class Modules:
+    """What a forward of a model shows of its modules."""
+
+    paths: list[str]
+    """Of all modules."""
+    widths: dict[str, int]
+    """Of the hookpoints, in the order they are computed."""
+    others: dict[str, str]
+    """Inputs and outputs that are no hookpoints, and what they are instead."""
+
+
+def survey(build: Callable[[], nn.Module]) -> Modules:
+    """What can be read of the model that `build` makes.
 
     The model is built and run on fake tensors: shapes are followed, nothing is allocated or computed. (Plain meta
     tensors do not do, since transformers looks at mask values unless it sees that it is being traced.)
     """
     widths: dict[str, int] = {}
+    others: dict[str, str] = {}
 
     def see(name: str, value: Any) -> None:
-        if not isinstance(value, Tensor) or not value.is_floating_point() or value.ndim != 3:
-            return
-        if tuple(value.shape[:2]) == _PROBE_SHAPE:
+        floats = isinstance(value, Tensor) and value.is_floating_point()
+        if floats and value.ndim == 3 and tuple(value.shape[:2]) == _PROBE_SHAPE:
             widths.setdefault(name, value.shape[-1])
+        else:
+            others.setdefault(name, _describe(value))
 
     with FakeTensorMode(), torch.no_grad():
         model = build().eval()
@@ -85,10 +99,19 @@ def available_hookpoints(build: Callable[[], nn.Module]) -> tuple[list[str], dic
         modules = [name for name, _ in base.named_modules() if name]
         with observed(base, [*modules, *(name + INPUT for name in modules)], see):
             base(input_ids=torch.zeros(_PROBE_SHAPE, dtype=torch.long), use_cache=False)
-    return modules, widths
+    return Modules(modules, widths, others)
 
 
-def match_hookpoints(modules: Sequence[str], widths: dict[str, int], patterns: Sequence[str]) -> list[Hookpoint]:
+def _describe(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return f"a {type(value).__name__}"
+    batch, length = _PROBE_SHAPE
+    names = {batch: "batch", length: "sequence", batch * length: "batch·sequence"}
+    shape = ", ".join(names.get(size, str(size)) for size in value.shape)
+    return f"a tensor [{shape}] of {str(value.dtype).removeprefix('torch.')}"
+
+
+def match_hookpoints(there: Modules, patterns: Sequence[str]) -> list[Hookpoint]:
     """The hookpoints that the patterns name: in the order of the patterns, then of the network, without duplicates.
 
     Raises UserError for a pattern that names none.
@@ -99,28 +122,30 @@ def match_hookpoints(modules: Sequence[str], widths: dict[str, int], patterns: S
         wants_input = pattern != path
         matched = [
             name
-            for name in widths
+            for name in there.widths
             if name.endswith(INPUT) == wants_input and fnmatchcase(name.removesuffix(INPUT), path)
         ]
         if not matched:
-            raise UserError(_no_match(pattern, modules, widths))
+            raise UserError(_no_match(pattern, there))
         for name in matched:
-            found.setdefault(name, Hookpoint(name, widths[name]))
+            found.setdefault(name, Hookpoint(name, there.widths[name]))
     return list(found.values())
 
 
-def _no_match(pattern: str, modules: Sequence[str], hookpoints: Collection[str]) -> str:
+def _no_match(pattern: str, there: Modules) -> str:
     path = pattern.removesuffix(INPUT)
-    if any(fnmatchcase(module, path) for module in modules):
-        side = "input" if pattern != path else "output"
-        problem = f"the {side} of that module is not a [batch, sequence, width] tensor"
+    side = "input" if pattern != path else "output"
+    meant = [module for module in there.paths if fnmatchcase(module, path)]
+    if meant:
+        what = there.others.get(meant[0] + INPUT if pattern != path else meant[0], "computed in no forward pass")
+        problem = f"its {side} is {what}, not a [batch, sequence, width] tensor of floats"
     elif ":" in path:
         problem = "the only suffix is ':in', for a module's input"
     else:
         problem = "matches no module of this model"
-    outputs = [name for name in hookpoints if not name.endswith(INPUT)]
-    guesses = [*_clamped_layers(path, modules), *difflib.get_close_matches(path.partition(":")[0], outputs, 4, 0.4)]
-    nearest = list(dict.fromkeys(name for name in guesses if name in hookpoints))[:4] or outputs[:4]
+    outputs = [name for name in there.widths if not name.endswith(INPUT)]
+    guesses = [*_clamped_layers(path, there.paths), *difflib.get_close_matches(path.partition(":")[0], outputs, 4, 0.4)]
+    nearest = list(dict.fromkeys(name for name in guesses if name in there.widths))[:4] or outputs[:4]
     return f"hookpoint {pattern!r}: {problem}; the closest are {', '.join(nearest)}"
 
 

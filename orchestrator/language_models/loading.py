@@ -9,7 +9,7 @@ Shape suffixes: N sequences, L positions, D width of a hookpoint.
 import functools
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +18,17 @@ from typing import Any
 import torch
 import transformers
 from huggingface_hub import HfApi, try_to_load_from_cache
-from torch import Tensor, nn
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from orchestrator.errors import UserError
-from orchestrator.language_models.hookpoints import Hookpoint, available_hookpoints, match_hookpoints, observed
+from orchestrator.language_models.architecture import builder, config_of, positions_of, text_model
+from orchestrator.language_models.hookpoints import Hookpoint, match_hookpoints, observed, survey
 from orchestrator.language_models.hub import HUB_ERRORS, HUB_TIMEOUT_S
-from orchestrator.language_models.packaged import no_progress_bars, packaged_directory, packaged_fingerprint
+from orchestrator.language_models.packaged import packaged_directory, packaged_fingerprint
 from orchestrator.language_models.small_llama import small_llama_directory, small_llama_fingerprint
+from orchestrator.language_models.weights import check_files, load_weights
 
 __all__ = ["Hookpoint", "LanguageModel", "fingerprint", "load_tokenizer", "resolve_hookpoints"]
 
@@ -42,8 +44,8 @@ _SAMPLE_BYTES = 1 << 18
 
 def load_tokenizer(model: str) -> Any:
     """The model's tokenizer. Raises UserError for an unknown model."""
-    with _user_errors(model):
-        return transformers.AutoTokenizer.from_pretrained(**_source(model))
+    with _user_errors(model, "its tokenizer cannot be loaded: "):
+        return transformers.AutoTokenizer.from_pretrained(**_source(model), trust_remote_code=False)
 
 
 def fingerprint(model: str) -> str:
@@ -66,28 +68,47 @@ def resolve_hookpoints(model: str, patterns: Sequence[str]) -> list[Hookpoint]:
     Raises UserError for an unknown model and for a pattern that names no hookpoint.
     """
     with _user_errors(model):
-        modules, widths = available_hookpoints(_builder(model))
-    return match_hookpoints(modules, widths, patterns)
+        there = survey(builder(config_of(_source(model))))
+    return match_hookpoints(there, patterns)
+
+
+def check_model(model: str, context_length: int) -> None:
+    """Check what can be known without reading weights: files, tensors' names and shapes, positions, the tokenizer.
+
+    Of a Hugging Face id the weights are checked where they lie in the local cache. Raises UserError.
+    """
+    with _user_errors(model):
+        source = _source(model)
+        if (place := Path(source["pretrained_model_name_or_path"])).is_dir():
+            check_files(place)
+        with FakeTensorMode():
+            positions = positions_of(text_model(builder(config_of(source))()))
+        if place.is_dir() or _weights_are_cached(model):
+            load_weights(source | {"local_files_only": True}, device_map="meta")
+    if positions is not None and context_length > positions:
+        raise UserError(
+            f"context_length {context_length}: must be at most {positions}, the positions of model {model!r}"
+        )
+    load_tokenizer(model)
+
+
+def embedding_rows(model: str) -> int:
+    """How many token ids the model knows. Raises UserError for an unknown model."""
+    with _user_errors(model), FakeTensorMode():
+        return int(text_model(builder(config_of(_source(model)))()).get_input_embeddings().num_embeddings)
+
+
+def _weights_are_cached(model: str) -> bool:
+    names = ("model.safetensors", "model.safetensors.index.json")
+    return any(isinstance(try_to_load_from_cache(model, name, revision=_commit(model)), str) for name in names)
 
 
 def forward_flops(model: str, hookpoints: Sequence[str], context_length: int) -> float:
     """Flops per token of a forward that ends at the last hookpoint; counted on fake tensors, without weights."""
     with _user_errors(model), FakeTensorMode(), FlopCounterMode(display=False) as counter:
-        probe = LanguageModel(_builder(model)().eval(), torch.device("cpu"), torch.bfloat16)
+        probe = LanguageModel(builder(config_of(_source(model)))().eval(), torch.device("cpu"), torch.bfloat16)
         probe.capture(torch.zeros(1, context_length, dtype=torch.long), hookpoints)
     return float(counter.get_total_flops()) / context_length
-
-
-def _builder(model: str) -> Callable[[], nn.Module]:
-    """Makes the model from its configuration alone."""
-    config = transformers.AutoConfig.from_pretrained(**_source(model))
-
-    # bfloat16, because some mixture-of-experts operations know the shapes of no other dtype.
-    def build() -> nn.Module:
-        built: nn.Module = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-        return built
-
-    return build
 
 
 def computes_in() -> str:
@@ -109,7 +130,7 @@ class LanguageModel:
     """A causal language model in evaluation mode, with its weights on one device."""
 
     model: Any
-    """The transformers model, head included."""
+    """The transformers model, whole: with its head, and with what it has beside text."""
     device: torch.device
     dtype: torch.dtype
 
@@ -117,12 +138,12 @@ class LanguageModel:
     def load(cls, model: str, device: str | None = None, dtype: torch.dtype | None = None) -> "LanguageModel":
         """Load the weights: by default on the GPU if there is one, in bfloat16 where the hardware computes fast in it.
 
-        Raises UserError for an unknown model.
+        Raises UserError for an unknown model, and for weights that do not fit.
         """
         place = torch.device(device) if device else _default_device()
         dtype = dtype or _default_dtype(place)
-        with _user_errors(model), no_progress_bars():
-            loaded = transformers.AutoModelForCausalLM.from_pretrained(**_source(model), dtype=dtype)
+        with _user_errors(model):
+            loaded = load_weights(_source(model), dtype=dtype)
         return cls(loaded.to(place).eval().requires_grad_(False), place, dtype)
 
     @torch.no_grad()
@@ -159,8 +180,9 @@ class LanguageModel:
                 raise _AllCaptured
 
         try:
-            with observed(self.model.base_model, list(wanted), take):
-                self.model.base_model(input_ids=tokens_NL, use_cache=False)
+            base = text_model(self.model)
+            with observed(base, list(wanted), take):
+                base(input_ids=tokens_NL, use_cache=False)
         except _AllCaptured:
             return {name: parts[name] for name in wanted}
         missing = ", ".join(name for name in wanted if name not in parts)
@@ -225,13 +247,14 @@ def _directory_hash(directory: Path) -> str:
 
 
 @contextmanager
-def _user_errors(model: str) -> Iterator[None]:
+def _user_errors(model: str, problem: str = "") -> Iterator[None]:
+    """Whatever goes wrong in transformers while it reads a model is one line: what others bring fails in any way."""
     try:
         yield
     except UserError:
         raise
-    except (ValueError, *HUB_ERRORS) as error:
-        reason = str(error).strip().partition("\n")[0].rstrip(".: ")
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0].rstrip(".: ") or type(error).__name__
         words = ", ".join(map(repr, MADE_HERE))
         allowed = f"{words}, a directory with config.json and weights, or a Hugging Face id that can be reached"
-        raise UserError(f"model {model!r}: {reason}; allowed: {allowed}") from error
+        raise UserError(f"model {model!r}: {problem}{reason}; allowed: {allowed}") from error

@@ -22,6 +22,7 @@ from orchestrator.activations.reader import ShardReader
 from orchestrator.activations.stream import TrainStream
 from orchestrator.activations.tables import ActivationError
 from orchestrator.atomic import atomic_directory
+from orchestrator.errors import MACHINE_ERRORS, one_line
 from orchestrator.grid.cells import Cell
 from orchestrator.grid.config import SweepConfig
 from orchestrator.trials import checkpoints
@@ -78,6 +79,11 @@ def run_trial(config: dict[str, Any]) -> None:
         result = train(job, reader, tune.report)
     except (TrainingDiverged, ActivationError) as error:
         result = {"failure": str(error)}
+    except (*MACHINE_ERRORS, ray.exceptions.RayError):
+        raise
+    except Exception as error:
+        log.exception("%s ends", job.cell.name)
+        result = {"failure": one_line(error)}
     keep_result(job.directory, result)
     checkpoints.remove(job.directory)
     tune.report(result)

@@ -1,0 +1,76 @@
+"""Loading a model's weights, and what is wrong with them: a tensor that does not fit is an error, not a random one."""
+
+import re
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from transformers.utils import logging as transformers_logging
+
+from orchestrator.language_models.architecture import config_of, loader_of, text_model
+from orchestrator.language_models.packaged import no_progress_bars
+
+LFS_POINTER = b"version https://git-lfs"
+# Masks and rotations that older versions of transformers saved and all versions compute.
+_CONSTANTS = re.compile(r"(attn|attention)\.(masked_)?bias$|inv_freq$|position_ids$")
+_NAMED = 3
+
+
+def load_weights(source: dict[str, Any], **options: Any) -> Any:
+    """The model whole, head included, from tensors that all fit.
+
+    `source` is what `from_pretrained` takes to find it, `options` what else it takes: with `device_map="meta"` tensors
+    are matched and none is read. Raises ValueError that names a few of the tensors that are missing, not expected or of
+    another shape. A head may be missing, since activations do not depend on it.
+    """
+    config = config_of(source)
+    with no_progress_bars(), _quiet():
+        loaded, found = loader_of(config).from_pretrained(
+            **source, **options, trust_remote_code=False, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+    text = text_model(loaded)
+    prefix = next(name for name, module in loaded.named_modules() if module is text)
+    problems = {
+        "missing": [name for name in found["missing_keys"] if name.startswith(f"{prefix}." if prefix else "")],
+        "not expected": [name for name in found["unexpected_keys"] if not _CONSTANTS.search(name)],
+        "of another shape": [
+            f"{name} ({list(stored)}, not {list(expected)})" for name, stored, expected in found["mismatched_keys"]
+        ],
+    }
+    if said := "; ".join(f"{what}: {_some(names)}" for what, names in problems.items() if names):
+        raise ValueError(f"the weights do not fit its {type(loaded).__name__}; {said}")
+    return loaded
+
+
+def check_files(directory: Path) -> None:
+    """Raises ValueError for a file of the model that is not there in full, though its name is."""
+    for path in sorted(directory.iterdir()):
+        if not path.is_file():
+            continue
+        with path.open("rb") as file:
+            if file.read(len(LFS_POINTER)) == LFS_POINTER:
+                raise ValueError(f"{path.name} is a git-LFS pointer, not the file; fetch it with `git lfs pull`")
+        if path.suffix == ".safetensors":
+            try:
+                with safe_open(path, framework="pt"):  # reads the header, and compares its offsets with the size
+                    pass
+            except SafetensorError as error:
+                raise ValueError(f"{path.name} is cut short or not a safetensors file ({error})") from error
+
+
+def _some(names: Collection[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(sorted(names)[:_NAMED]) + more
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' own table of tensors that do not fit."""
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
