@@ -5,19 +5,22 @@ Files are elsewhere: `models.formats` reads and writes what stands here, `models
 Shape suffixes: B tokens, D input width, M latents, K active latents per token.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from kernels import decoder_gram, sparse_decode
 from kernels.backend import backend_of
-from kernels.checks import check_matrix
+from kernels.checks import FLOATS, check_matrix
 from kernels.forms import best_form
 from kernels.rules import Rules
 from models.auxk import auxk_loss
-from models.config import SparseCoderConfig
+from models.config import SparseCoderConfig, is_whole
 from models.encoding import Encoded, EncoderWeights, choose
+
+SCALES = ("input_scale", "target_scale")
+"""What a coder computes with beside its parameters."""
 
 
 class ForwardOutput(NamedTuple):
@@ -52,6 +55,8 @@ class Coder(nn.Module):
     def __init__(self, d_in: int, cfg: SparseCoderConfig, device: str | torch.device = "cpu") -> None:
         super().__init__()
         recipe = cfg.recipe
+        if not is_whole(d_in) or d_in < 1:
+            raise ValueError(f"d_in {d_in!r}: must be a whole number, 1 or more")
         self.cfg, self.d_in, self.num_latents = cfg, d_in, cfg.latents(d_in)
         self.input_scale = 1.0
         """Inputs are multiplied by this, so that learning does not depend on a layer's norm; folded when saved."""
@@ -68,6 +73,18 @@ class Coder(nn.Module):
         self.b_in = nn.Parameter(zeros.clone()) if recipe.transcode and recipe.choice == "pursuit" else None
         self.W_skip = nn.Parameter(torch.zeros(d_in, d_in, device=device)) if recipe.skip else None
         self.set_decoder_norm_to_unit_norm()
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        """Parameters and scales: all that a coder computes with. The scales stay float64 in any dtype of weights."""
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        for name in SCALES:
+            destination[prefix + name] = torch.tensor(getattr(self, name), dtype=torch.float64)
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+        for name in SCALES:  # state dicts of older versions have none
+            if (value := state_dict.pop(prefix + name, None)) is not None:
+                setattr(self, name, float(value))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     @property
     def output_scale(self) -> float:
@@ -122,7 +139,14 @@ class Coder(nn.Module):
 
     def _as_input(self, name: str, x: Tensor) -> Tensor:
         """`x` in the dtype of the weights, since sums of squares overflow in half precision."""
-        x = x.to(self.W_dec.dtype)
+        weights = self.W_dec
+        if weights.dtype not in FLOATS:
+            raise ValueError(f"the coder's weights are {weights.dtype}; they must be float32 or float64: coder.float()")
+        if not isinstance(x, Tensor) or x.is_complex():
+            raise ValueError(f"{name} is {getattr(x, 'dtype', type(x).__name__)}; expected a tensor of real numbers")
+        if x.device != weights.device:
+            raise ValueError(f"{name} is on {x.device}, the coder on {weights.device}; move one of them")
+        x = x.to(weights.dtype)
         check_matrix(name, x, columns=self.d_in)
         return x
 

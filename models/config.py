@@ -2,8 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 from models.variants import Recipe, recipe_of
+
+
+def is_whole(value: object) -> bool:
+    """Whether it is an integer of any library's; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,15 +31,21 @@ class SparseCoderConfig:
 
     def __post_init__(self) -> None:
         recipe = recipe_of(self.variant)
+        for field in ("expansion_factor", "num_latents", "k"):
+            if not is_whole(getattr(self, field)):
+                raise ValueError(f"{field} {getattr(self, field)!r}: must be a whole number")
         for field in ("expansion_factor", "k"):
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} {getattr(self, field)}: must be 1 or more")
         if self.num_latents < 0:
             raise ValueError(f"num_latents {self.num_latents}: must be 1 or more, or 0 to use expansion_factor")
+        if not isinstance(self.detach_residual, bool):
+            raise ValueError(f"detach_residual {self.detach_residual!r}: must be true or false")
         if self.detach_residual and (recipe.choice != "pursuit" or recipe.refit != "none"):
             raise ValueError(f"detach_residual True: only pursuits without a refit detach, not variant {self.variant}")
-        if not (math.isfinite(self.residual_threshold) and self.residual_threshold >= 0):
-            raise ValueError(f"residual_threshold {self.residual_threshold}: must be 0 or a positive number")
+        threshold = self.residual_threshold
+        if not (isinstance(threshold, Real) and math.isfinite(threshold) and threshold >= 0):
+            raise ValueError(f"residual_threshold {threshold!r}: must be 0 or a positive number")
         if self.residual_threshold and self.variant != "mp-tied":
             raise ValueError(
                 f"residual_threshold {self.residual_threshold}: only variant mp-tied has one, not {self.variant}"

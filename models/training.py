@@ -129,7 +129,7 @@ class Trainer:
 
     def save(self, directory: Path, cursor: dict[str, Any]) -> None:
         """Write weights, optimiser, counters, random state and the data `cursor` into an existing directory."""
-        tensors = {f"coder.{name}": value for name, value in self.coder.state_dict().items()}
+        tensors: dict[str, Tensor] = {f"coder.{name}": value for name, value in self.parameters.items()}
         for name, parameter in self.parameters.items():
             state = self.optimiser.state.get(parameter, {})
             tensors |= {f"adam.{key}.{name}": state[key] for key in ("step", "exp_avg", "exp_avg_sq") if state}

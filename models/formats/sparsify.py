@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -15,13 +16,19 @@ from models.config import SparseCoderConfig
 CONFIG_FILE = "cfg.json"
 WEIGHTS_FILE = "sae.safetensors"
 
+FIELDS = {
+    "activation", "normalize_decoder", "multi_topk", "skip_connection", "transcode", "signed", "d_in",
+    "trained_input_scale", *(field.name for field in fields(SparseCoderConfig)),
+}  # fmt: skip
+"""What `cfg.json` may say: sparsify's fields of all versions, and ours."""
+
 C = TypeVar("C", bound=Coder)
 
 
 @torch.no_grad()
 def folded_weights(coder: Coder) -> dict[str, Tensor]:
     """Weights of the same function with both scales 1; activations come out in the units of the input."""
-    weights = {name: value.detach().contiguous() for name, value in coder.state_dict().items()}
+    weights = {name: value.detach().contiguous() for name, value in coder.named_parameters()}
     for name in {"encoder.bias", "b_in"} & weights.keys():
         weights[name] = weights[name] / coder.input_scale
     weights["b_dec"] = weights["b_dec"] / coder.output_scale
@@ -52,18 +59,20 @@ def save(coder: Coder, directory: Path) -> None:
 def load(directory: Path, device: str | torch.device, kind: type[C]) -> C:
     """Read a coder, ours or sparsify's, as a `kind`.
 
-    Raises ValueError for a coder that is none of ours, FileNotFoundError where there is no coder.
+    Raises ValueError for a coder that is none of ours or not whole, FileNotFoundError where there is no coder.
     """
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        if not (directory / name).is_file():
-            raise FileNotFoundError(f"{directory}: no {name} there, which a sparse coder consists of")
-    content = json.loads((directory / CONFIG_FILE).read_text())
-    weights = load_file(directory / WEIGHTS_FILE, device=str(device))
-    if "variant" not in content:
-        content = {**content, "variant": _sparsify_variant(directory / CONFIG_FILE, content)}
+    _check_files(directory)
+    content = _read_config(directory / CONFIG_FILE)
+    try:
+        weights = load_file(directory / WEIGHTS_FILE, device=str(device))
+    except SafetensorError as error:
+        raise ValueError(f"{directory / WEIGHTS_FILE}: cut short or not a safetensors file ({error})") from error
     known = {field.name for field in fields(SparseCoderConfig)}
-    cfg = SparseCoderConfig(**{name: content[name] for name in known & content.keys()})
-    coder = kind(content["d_in"], cfg, device=device)
+    try:
+        cfg = SparseCoderConfig(**{name: content[name] for name in known & content.keys()})
+        coder = kind(content.get("d_in"), cfg, device=device)  # type: ignore[arg-type] # the class says what it must be
+    except ValueError as error:
+        raise ValueError(f"{directory / CONFIG_FILE}: {error}") from error
     _check_weights(directory / WEIGHTS_FILE, coder, weights)
     if cfg.recipe.skip and not content.get("transcode", False):
         # sparsify centres the input of such a coder by b_dec; an sst has its centre in the encoder's bias.
@@ -71,6 +80,33 @@ def load(directory: Path, device: str | torch.device, kind: type[C]) -> C:
         weights["encoder.bias"] = bias - weight @ centre
     coder.load_state_dict(weights)
     return coder
+
+
+def _check_files(directory: Path) -> None:
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (directory / name).is_file():
+            below = sorted(str(path.parent.relative_to(directory)) for path in directory.glob(f"*/{CONFIG_FILE}"))
+            hint = f"; there are coders below it: {', '.join(below)}" if below else ""
+            raise FileNotFoundError(f"{directory}: no {name} there, which a sparse coder consists of{hint}")
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """`cfg.json`, with a variant. Raises ValueError for what is no such file, and for a coder that is none of ours."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not a JSON file ({error})") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: must hold a JSON object, not {type(content).__name__}")
+    strange = [name for name, value in content.items() if name not in FIELDS and value]
+    if strange:
+        raise ValueError(
+            f"{strange[0]} {content[strange[0]]!r} in {path}: no field of ours or of sparsify's, and may change what "
+            "the coder computes" + (", as it does on the branch mp-sae" if "matching_pursuit" in strange else "")
+        )
+    if "variant" not in content:
+        content |= {"variant": _sparsify_variant(path, content)}
+    return content
 
 
 def _sparsify_variant(path: Path, content: dict[str, Any]) -> str:
@@ -84,7 +120,12 @@ def _sparsify_variant(path: Path, content: dict[str, Any]) -> str:
 
 
 def _check_weights(path: Path, coder: Coder, weights: dict[str, Tensor]) -> None:
-    expected = {name: list(value.shape) for name, value in coder.state_dict().items()}
+    expected = {name: list(value.shape) for name, value in coder.named_parameters()}
     found = {name: list(value.shape) for name, value in weights.items()}
-    if expected != found:
-        raise ValueError(f"{path}: holds {found}; a coder of variant {coder.cfg.variant} has {expected}")
+    wrong = [
+        f"{name} {found.get(name, 'missing')} (expected {expected.get(name, 'none')})"
+        for name in sorted(expected.keys() | found.keys())
+        if expected.get(name) != found.get(name)
+    ]
+    if wrong:
+        raise ValueError(f"{path}: does not fit a coder of variant {coder.cfg.variant}: {', '.join(wrong)}")

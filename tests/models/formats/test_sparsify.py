@@ -100,7 +100,7 @@ BROKEN = {
 def test_weights_of_other_shapes_are_refused_in_one_line(variant, change, tmp_path):
     make_coder(variant=variant).save_to_disk(tmp_path)
     reshape(tmp_path, BROKEN[change])
-    with pytest.raises(ValueError, match=rf"^\S+sae\.safetensors: holds \{{.*; a coder of variant {variant} has .*$"):
+    with pytest.raises(ValueError, match=rf"^\S+sae\.safetensors: does not fit .* variant {variant}: \w+ .*\)$"):
         SparseCoder.load_from_disk(tmp_path)
 
 
@@ -116,7 +116,7 @@ def test_an_unknown_variant_is_refused_with_those_there_are(tmp_path):
     make_coder().save_to_disk(tmp_path)
     content = json.loads((tmp_path / "cfg.json").read_text())
     (tmp_path / "cfg.json").write_text(json.dumps(content | {"variant": "jumprelu"}))
-    with pytest.raises(ValueError, match=rf"^variant 'jumprelu': allowed are {', '.join(VARIANTS)}$"):
+    with pytest.raises(ValueError, match=rf"^\S+cfg\.json: variant 'jumprelu': allowed are {', '.join(VARIANTS)}$"):
         SparseCoder.load_from_disk(tmp_path)
 
 
