@@ -49,10 +49,12 @@ class Tracking(DriverCallback):
             self.tracker.log_metrics(job_of(trial).cell.name, metrics_of(result), result["step"])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Log how the trial ended."""
+        """Log how the trial ended: only one that was stopped has no result."""
         job = job_of(trial)
-        result = result_of(job.directory) or {"failure": "ended without a result"}
-        log_result(self.tracker, job.cell.name, job.directory, result)
+        if result := result_of(job.directory):
+            log_result(self.tracker, job.cell.name, job.directory, result)
+        else:
+            self.tracker.kill_trial(job.cell.name)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Log why the trial died for good."""

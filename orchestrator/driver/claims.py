@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
+from orchestrator.driver.commands import resume_command
 from orchestrator.errors import UserError
 from orchestrator.grid.base_config import BaseConfig
 
@@ -18,16 +19,18 @@ TRACKING_DIRECTORY = "tracking"
 
 @contextmanager
 def directory_of(cfg: BaseConfig, resume: str | None) -> Iterator[Path]:
-    """The directory of the sweep to `resume`, or a new one, given back where a mistake shows before a trial was set up.
+    """The directory of the sweep to `resume`, or a new one, given back where it ends before a trial was set up.
 
-    Raises UserError where a new one cannot be claimed.
+    Raises UserError where a new one cannot be claimed; a KeyboardInterrupt leaves with the command to go on with.
     """
     directory = cfg.storage / resume if resume else claim(cfg)
     try:
         yield directory
-    except UserError:
+    except BaseException as error:
         if not resume and not (directory / TRACKING_DIRECTORY).exists():
             shutil.rmtree(directory)
+        elif isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(f"what was done is kept; continue with {resume_command(cfg)}") from None
         raise
 
 
@@ -48,7 +51,7 @@ def claim(cfg: BaseConfig) -> Path:
         directory.mkdir()
     except FileExistsError:
         raise UserError(
-            f"name {cfg.name!r}: exists in {cfg.storage}; continue it with --storage {cfg.storage} --resume {cfg.name}"
+            f"name {cfg.name!r}: exists in {cfg.storage}; take another, or continue it with {resume_command(cfg)}"
         ) from None
     (directory / SWEEP_FILE).write_text(json.dumps(cfg.to_json(), indent=2) + "\n")
     return directory

@@ -9,6 +9,7 @@ import ray
 
 from orchestrator.driver.claims import directory_of, locked
 from orchestrator.driver.inputs import gather_inputs
+from orchestrator.driver.interruption import Interruption
 from orchestrator.driver.prepare import prepare
 from orchestrator.driver.ray_session import join_cluster, start_private_ray
 from orchestrator.driver.report import say
@@ -31,10 +32,17 @@ def main(
     description: str, experiment: str, presets: Mapping[str, SweepConfig], argv: Sequence[str] | None = None
 ) -> int:
     """Run a sweep script; returns its exit status."""
-    return exit_status(lambda: _main(description, experiment, presets, sys.argv[1:] if argv is None else argv))
+    words = sys.argv[1:] if argv is None else argv
+    return exit_status(lambda interruption: _main(description, experiment, presets, words, interruption))
 
 
-def _main(description: str, experiment: str, presets: Mapping[str, SweepConfig], argv: Sequence[str]) -> int:
+def _main(
+    description: str,
+    experiment: str,
+    presets: Mapping[str, SweepConfig],
+    argv: Sequence[str],
+    interruption: Interruption,
+) -> int:
     connected = join_cluster()
     try:
         hardware = detect(connected)
@@ -49,10 +57,12 @@ def _main(description: str, experiment: str, presets: Mapping[str, SweepConfig],
             inputs = gather_inputs(request.cfg, directory)
             if not connected:
                 start_private_ray(hardware)
-            outcome = run(prepared, inputs, directory, experiment)
+            with interruption.handled():  # Ray has taken the signals over
+                outcome = run(prepared, inputs, directory, experiment, interruption)
     finally:
         ray.shutdown()
-    return say(outcome, request.cfg, directory)
+    status = say(outcome, request.cfg, directory)
+    return interruption.exit_status if interruption.signal else status
 
 
 def _preset(asked: Preset, presets: Mapping[str, SweepConfig], hardware: Hardware) -> SweepConfig:

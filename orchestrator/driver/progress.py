@@ -36,10 +36,11 @@ class Progress(DriverCallback):
             self.fvu[name] = result.get(key, self.fvu.get(name, float("nan")))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Say how a trial ended."""
-        self.ended += 1
+        """Say how a trial ended, unless it was stopped."""
         job = job_of(trial)
-        result = result_of(job.directory) or {}
+        if (result := result_of(job.directory)) is None:
+            return
+        self.ended += 1
         if "failure" in result:
             log.warning("trial %s failed: %s", job.cell.name, result["failure"])
         else:

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from orchestrator.driver.commands import resume_command, ui_command
 from orchestrator.figures.files import PAGE
 from orchestrator.grid.base_config import BaseConfig
 from orchestrator.grid.cells import Cell
@@ -86,7 +87,6 @@ def add_counters(path: Path, counters: dict[str, int]) -> tuple[int, dict[str, i
 
 def say(outcome: Outcome, cfg: BaseConfig, directory: Path) -> int:
     """Print what a sweep leaves; returns the exit status, 1 where trials failed."""
-    again = f"--storage {cfg.storage} --resume {cfg.name}"
     lines = ["", outcome.table, ""]
     if counters := outcome.counters:
         lines.append(
@@ -97,11 +97,11 @@ def say(outcome: Outcome, cfg: BaseConfig, directory: Path) -> int:
     if outcome.figures:
         lines.append(f"figures: {outcome.figures / PAGE}")
     if outcome.comparison_url:
-        lines.append(f"compare in MLflow (start it with `make ui`): {outcome.comparison_url}")
+        lines.append(f"compare in MLflow (start it with `{ui_command(cfg.storage)}`): {outcome.comparison_url}")
     if outcome.unsent:
-        lines.append(f"{outcome.unsent} entries wait for MLflow; {again} sends them")
+        lines.append(f"{outcome.unsent} entries wait for MLflow; {resume_command(cfg)} sends them")
     lines += [f"failed: {name}: {reason.splitlines()[-1]}" for name, reason in outcome.failed.items()]
     if UNFINISHED in outcome.failed.values():
-        lines.append(f"what was done is kept; continue with {again}")
+        lines.append(f"what was done is kept; continue with {resume_command(cfg)}")
     sys.stdout.write("\n".join(lines) + "\n")
     return 1 if outcome.failed else 0

@@ -11,6 +11,7 @@ from typing import Generic, Literal, TypeVar
 import tyro
 
 from orchestrator.driver.claims import saved_config
+from orchestrator.driver.interruption import Interruption
 from orchestrator.errors import UserError
 from orchestrator.grid.base_config import BaseConfig
 
@@ -87,16 +88,18 @@ def _check_unchanged(saved: BaseConfig, cfg: BaseConfig) -> None:
             )
 
 
-def exit_status(script: Callable[[], int]) -> int:
-    """What a sweep script exits with: 0 done, 1 some trials failed, 2 the user's mistake, 130 interrupted."""
+def exit_status(script: Callable[[Interruption], int]) -> int:
+    """What a sweep script exits with: 0 done, 1 some trials failed, 2 the user's mistake, 130 or 143 interrupted."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     for noisy in ("ray", "httpx", "datasets", "alembic", "mlflow"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    interruption = Interruption()
     try:
-        return script()
+        with interruption.handled():
+            return script(interruption)
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; a sweep that had begun is kept, continue it with --storage DIR --resume NAME\n")
-        return 130
+    except KeyboardInterrupt as error:
+        sys.stderr.write(f"interrupted; {str(error) or 'nothing had begun'}\n")
+        return interruption.exit_status

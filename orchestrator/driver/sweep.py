@@ -11,6 +11,7 @@ from orchestrator.driver import brokers
 from orchestrator.driver.callbacks import Tracking
 from orchestrator.driver.claims import TRACKING_DIRECTORY
 from orchestrator.driver.inputs import Inputs
+from orchestrator.driver.interruption import Interruption
 from orchestrator.driver.prepare import Prepared
 from orchestrator.driver.progress import Progress
 from orchestrator.driver.report import UNFINISHED, Outcome, add_counters, write_report
@@ -24,8 +25,10 @@ from orchestrator.trials.results import result_of
 from orchestrator.trials.trial import TrialJob, run_trial
 
 
-def run(prepared: Prepared, inputs: dict[str, Inputs], directory: Path, experiment: str) -> Outcome:
-    """Train every cell that has no result yet, and report on all.
+def run(
+    prepared: Prepared, inputs: dict[str, Inputs], directory: Path, experiment: str, interruption: Interruption
+) -> Outcome:
+    """Train every cell that has no result yet, or as many as come before an interruption, and report on all.
 
     Needs a Ray connection, and the lock on `directory`. Raises UserError.
     """
@@ -43,7 +46,9 @@ def run(prepared: Prepared, inputs: dict[str, Inputs], directory: Path, experime
     tracking = Tracking(tracker, tags)
     with killed_if_raised(tracker):
         progress = Progress(prepared.plan, started, [job.cell for job in finished])
-        _tune(prepared, [job for job in jobs if job not in finished], directory, [tracking, progress])
+        with interruption.patient():
+            left = [job for job in jobs if job not in finished]
+            _tune(prepared, left, directory, [tracking, progress], interruption)
         results = {
             job.cell.name: result_of(job.directory) or {"failure": tracking.deaths.get(job.cell.name, UNFINISHED)}
             for job in jobs
@@ -74,11 +79,27 @@ def _job(prepared: Prepared, cell: Cell, directory: Path) -> TrialJob:
     )
 
 
-def _tune(prepared: Prepared, jobs: list[TrialJob], directory: Path, callbacks: list[Any]) -> None:
+class _WhenInterrupted(tune.Stopper):  # type: ignore[misc]
+    """Stops all trials once a signal has come. Tune's own handler knows one of the two, and does not say so."""
+
+    def __init__(self, interruption: Interruption) -> None:
+        self.interruption = interruption
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self.interruption.signal is not None
+
+
+def _tune(
+    prepared: Prepared, jobs: list[TrialJob], directory: Path, callbacks: list[Any], interruption: Interruption
+) -> None:
     """Run the jobs in the order given, each retried from its own checkpoint when its process dies."""
     if not jobs:
         return
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # its tables ignore verbose=0
     logging.getLogger("ray.tune").setLevel(logging.ERROR)  # it warns of the loggers left out above
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(prepared.shares.concurrent + 1)
@@ -97,6 +118,7 @@ def _tune(prepared: Prepared, jobs: list[TrialJob], directory: Path, callbacks: 
             name="tune",
             storage_path=str(directory.resolve()),
             callbacks=callbacks,
+            stop=_WhenInterrupted(interruption),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=prepared.cfg.max_failures),
             log_to_file=True,

@@ -53,7 +53,9 @@ class Command(Flags, ToyConfig):
 
 def main(description: str, experiment: str, presets: Mapping[str, ToyConfig], argv: Sequence[str] | None = None) -> int:
     """Run a sweep script; returns its exit status."""
-    return exit_status(lambda: _main(description, experiment, presets, sys.argv[1:] if argv is None else argv))
+    return exit_status(
+        lambda interruption: _main(description, experiment, presets, sys.argv[1:] if argv is None else argv)
+    )
 
 
 def _main(description: str, experiment: str, presets: Mapping[str, ToyConfig], argv: Sequence[str]) -> int:

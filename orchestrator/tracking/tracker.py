@@ -28,6 +28,7 @@ class Tracker:
         # Any other store knows best where its artifacts go.
         artifact_root = (storage.resolve() / "mlartifacts").as_uri() if self._uri.startswith("sqlite") else None
         self._journal = Journal(journal_dir)
+        self._open: set[str] = set()
         quieten_mlflow()
         connect = partial(Writer.connect, self._uri, artifact_root, experiment, sweep, self._journal)
         self._delivery = Delivery(self._journal, connect, sweep, self._uri)
@@ -58,11 +59,18 @@ class Tracker:
         status = "FINISHED" if failure is None else "FAILED"
         self._append("end", trial, status=status, failure=failure and failure[:_MAX_REASON])
 
+    def kill_trial(self, trial: str) -> None:
+        """Close the child run as KILLED: it was stopped, and a resumed sweep goes on with it."""
+        self._append("end", trial, status="KILLED", failure=None)
+
     def finish(self, status: str = "FINISHED", timeout_s: float = 60.0) -> int:
         """Close the parent run (FINISHED, FAILED or KILLED) and return the number of entries still undelivered.
 
+        Child runs that are open then were stopped with it, and are closed as KILLED.
         Waits up to `timeout_s` seconds for delivery. What is left is delivered by the next Tracker on this journal.
         """
+        for trial in sorted(self._open):
+            self.kill_trial(trial)
         self._append("end", None, status=status, failure=None)
         self._delivery.finish(timeout_s)
         return self._journal.unsent()
@@ -81,6 +89,10 @@ class Tracker:
         return f"{base.rstrip('/')}/#/compare-runs?{urlencode(query)}"
 
     def _append(self, op: str, trial: str | None, **fields: object) -> None:
+        if trial is not None and op == "start":
+            self._open.add(trial)
+        elif trial is not None and op == "end":
+            self._open.discard(trial)
         self._journal.append(op, trial, **fields)
         self._delivery.wake()
 

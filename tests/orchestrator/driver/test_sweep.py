@@ -196,6 +196,41 @@ def test_a_killed_driver_continues_as_if_undisturbed(undisturbed: str, tiny_mode
             assert set(steps.values()) == {1}, f"{run.info.run_name} {key} was logged twice"
 
 
+@pytest.mark.parametrize("asking", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_an_interrupted_sweep_ends_in_order_and_goes_on_with_what_it_printed(
+    asking: signal.Signals, undisturbed: str, tiny_model: Path, storage: Path
+) -> None:
+    name = asking.name.lower()
+    process = subprocess.Popen(
+        command(tiny_model, storage, name), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    until(lambda: bool(half_done(storage / name)), process)
+    started = {pid for pid, _ in descendants(process.pid)}
+    process.send_signal(asking)
+    said, errors = process.communicate(timeout=240)
+    assert process.returncode == 128 + asking
+    assert "Traceback" not in errors
+    assert not {pid for pid in started if Path(f"/proc/{pid}").exists()}
+    ended = {run.info.run_name: run.info.status for run in runs_of(storage, name)}
+    done = {trial.name for trial in finished(storage / name)}
+    assert ended.pop(name) == "KILLED"
+    assert ended == {trial: "FINISHED" if trial in done else "KILLED" for trial in ended}
+    pasted = said.splitlines()[-1].removeprefix("what was done is kept; continue with ")
+    finish("sh", "-c", pasted)
+    assert results(storage, name) == results(storage, "undisturbed")
+    assert {run.info.status for run in runs_of(storage, name)} == {"FINISHED"}
+
+
+def test_what_is_interrupted_before_it_begins_leaves_nothing(tiny_model: Path, storage: Path) -> None:
+    process = subprocess.Popen(command(tiny_model, storage, "early"), stderr=subprocess.PIPE, text=True)
+    until((storage / "early").is_dir, process)
+    process.terminate()
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 143
+    assert errors.splitlines()[-1] == "interrupted; nothing had begun"
+    assert not (storage / "early").exists()
+
+
 def test_nan_activations_fail_their_trials_only(tiny_model: Path, storage: Path, tmp_path: Path) -> None:
     poisoned = tmp_path / "poisoned"
     shutil.copytree(tiny_model, poisoned)
