@@ -8,10 +8,10 @@ import pytest
 
 from orchestrator.driver.cli import main
 from sweeps.smollm_grid import PRESETS
-from tests.messages import typed
+from tests.messages import text, typed
 from tests.messages.mistakes import Place, command_line
 
-KINDS = [typed]
+KINDS = [text, typed]
 MISTAKES = {name: found for kind in KINDS for name, found in kind.MISTAKES.items()}
 
 
