@@ -74,16 +74,17 @@ def _csv(path: Path, column: str) -> Rows:
     csv.field_size_limit(sys.maxsize)  # documents are longer than the 128 KB of its default
     with _characters(path) as file:
         rows = csv.reader(file, strict=True)
-        header = next(rows, None)
-        if header is None:
-            return
-        at = _position(header, column, path)
-        for row in rows:
-            if row and len(row) != len(header):
-                raise BadRow(rows.line_num, f"{len(row)} fields, and the first line names {len(header)}; quote commas")
-            if row:
+        try:
+            header = next(rows, None)
+            at = _position(header, column, path) if header else 0
+            for row in filter(None, rows):
+                if len(row) != len(header or ()):
+                    many = f"{len(row)} fields, and the first line names {len(header or ())}"
+                    raise BadRow(rows.line_num, f"{many}; a text with commas needs quotes around it")
                 check_utf8(rows.line_num, row[at])
                 yield rows.line_num, row[at]
+        except csv.Error as error:
+            raise BadRow(rows.line_num, f"not CSV ({error}); is a quote before it not closed?") from error
 
 
 def _parquet(path: Path, column: str) -> Rows:

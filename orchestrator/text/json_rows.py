@@ -75,21 +75,19 @@ def _parsed_values(file: TextIO) -> Iterator[tuple[int, Any, bool]]:
         at = between.end() if between else at
         if in_list and buffer.startswith("]", at):
             return
-        problem = JSONDecodeError("the list has no end; is the file cut short?", buffer, len(buffer))
-        if at < len(buffer):
-            try:
-                row, at = _DECODER.raw_decode(buffer, at)
-            except JSONDecodeError as error:
-                problem = error
-            else:
-                number += 1
-                yield number, {"text": row} if isinstance(row, str) else row, suspect
-                continue
-        more = file.read(max(_CHUNK, len(buffer) - at)) if _may_be_cut(problem, buffer) else ""
-        if not more and at == len(buffer) and not in_list:
-            return
-        if not more:
-            raise _not_json(number + 1, buffer[at:], problem, suspect)
+        try:
+            row, at = _DECODER.raw_decode(buffer, at)
+        except JSONDecodeError as error:
+            more = file.read(max(_CHUNK, len(buffer) - at)) if _may_be_cut(error, buffer) else ""
+            if not more and at == len(buffer) and not in_list:
+                return
+            if not more:
+                hint = "; is the file cut short?" if _may_be_cut(error, buffer) else ""
+                raise _not_json(number + 1, buffer[at:], error, suspect, hint) from error
+        else:
+            number += 1
+            yield number, {"text": row} if isinstance(row, str) else row, suspect
+            continue
         buffer, at = buffer[at:] + more, 0
         suspect = suspect or not _is_utf8(more)
 
@@ -99,13 +97,13 @@ def _may_be_cut(problem: JSONDecodeError, buffer: str) -> bool:
     return problem.msg.startswith("Unterminated string") or problem.pos >= len(buffer) - _LONGEST_TOKEN
 
 
-def _not_json(number: int, text: str, error: JSONDecodeError, suspect: bool) -> BadRow:
+def _not_json(number: int, text: str, error: JSONDecodeError, suspect: bool, hint: str = "") -> BadRow:
     if suspect:
         try:
             check_utf8(number, text)
         except BadRow as problem:
             return problem
-    return BadRow(number, f"not JSON ({error.msg})")
+    return BadRow(number, f"not a JSON object ({error.msg.removesuffix(' starting at')}){hint}")
 
 
 def _is_utf8(data: bytes | str) -> bool:

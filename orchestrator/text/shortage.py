@@ -23,8 +23,8 @@ class Seen:
         if len(self._hashes) == 1:
             what = "it is one document" if self.documents == 1 else f"it is {self.documents} copies of one document"
             return (
-                f"{what}, and a text is wholly in training or in validation; bring several, which an empty line "
-                "separates in a .txt file and which are a file each in a directory of them"
+                f"{what}, which is wholly in training or in validation; bring several: in a .txt file an empty line "
+                "ends a document, in a directory of .txt files each is one"
             )
         where = f"{used} of its {self.documents}" if used else f"none of its {self.documents}"
         return f"{where} documents fell to {kind}, by a hash of their text; bring more text, or ask for fewer tokens"

@@ -25,7 +25,8 @@ def check_text(cfg: TextConfig) -> None:
         check_hub_dataset(cfg, ", ".join(map(repr, MADE_HERE)))
     elif next(local_texts(cfg.dataset, found, cfg.text_column), None) is None:
         n_bytes = sum(path.stat().st_size for path in found.paths)
-        raise UserError(f"dataset {cfg.dataset!r}: no text there, in {len(found.paths)} files of {n_bytes} bytes")
+        files = "1 file" if len(found.paths) == 1 else f"{len(found.paths)} files"
+        raise UserError(f"dataset {cfg.dataset!r}: no text there, in {files} of {n_bytes} bytes")
 
 
 def documents(cfg: TextConfig) -> Iterator[str]:
