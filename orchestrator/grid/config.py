@@ -29,8 +29,7 @@ class SweepConfig(BaseConfig):
     """Module paths as in sparsify, with wildcards; `:in` at the end takes the module's input."""
     dataset: str = "python-docs"
     """Hugging Face id, local Parquet/JSONL/JSON/CSV/Arrow/text path, or `python-docs`. A `.txt` file is cut into
-    documents at empty lines, so parts of one text may be on both sides of the split; in a directory of `.txt` files (or
-    a pattern) each file is a document."""
+    documents at empty lines, so parts of one text may be on both sides of the split; a directory has one per file."""
     dataset_config: str | None = None
     """Configuration of a Hugging Face dataset."""
     dataset_split: str = "train"

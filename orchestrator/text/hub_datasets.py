@@ -41,7 +41,12 @@ def check_hub_dataset(cfg: TextConfig, words: str) -> None:
 def hub_texts(cfg: TextConfig) -> Iterator[str]:
     """The texts in order, empty ones left out. Raises UserError."""
     with _user_errors(cfg):
-        rows = _open(cfg).select_columns([cfg.text_column])
+        rows = _open(cfg)
+        if cfg.text_column not in (names := rows.column_names or [cfg.text_column]):
+            raise UserError(
+                f"text_column {cfg.text_column!r}: not a column of {cfg.dataset!r}, which has {listed(names)}"
+            )
+        rows = rows.select_columns([cfg.text_column])
     yield from texts_of(rows, cfg)
 
 
@@ -51,10 +56,15 @@ def texts_of(rows: Any, cfg: TextConfig) -> Iterator[str]:
     try:
         for row in rows:
             number += 1
-            if row[cfg.text_column]:
-                yield row[cfg.text_column]
+            text = row[cfg.text_column]
+            if not isinstance(text, str | None):
+                raise UserError(f"text_column {cfg.text_column!r}: row {number} of {cfg.dataset!r} holds no text")
+            if text:
+                yield text
+    except UserError:
+        raise
     except _errors() as error:
-        raise UserError(f"dataset {cfg.dataset!r}: after row {number}: {in_words(error)}") from error
+        raise UserError(f"dataset {cfg.dataset!r}: after row {number}: {_reason(error)}") from error
 
 
 def _open(cfg: TextConfig) -> Any:
@@ -78,6 +88,13 @@ def _check_reachable(dataset: str, words: str) -> None:
         ) from error
 
 
+def _reason(error: BaseException) -> str:
+    """What went wrong at the bottom: `datasets` wraps it in an error that says nothing."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return in_words(error)
+
+
 def _errors() -> tuple[Any, ...]:
     from datasets.exceptions import DatasetsError
 
@@ -93,4 +110,4 @@ def _user_errors(cfg: TextConfig) -> Iterator[None]:
         raise
     except _errors() as error:
         place = f"dataset_config {cfg.dataset_config!r}, dataset_split {cfg.dataset_split!r}"
-        raise UserError(f"dataset {cfg.dataset!r} ({place}): {in_words(error)}") from error
+        raise UserError(f"dataset {cfg.dataset!r} ({place}): {_reason(error)}") from error

@@ -67,7 +67,8 @@ def local_files(dataset: str, config: str | None, split: str) -> LocalText | Non
     elif found := glob.glob(dataset, recursive=True):  # noqa: PTH207 (Path.glob takes no absolute patterns)
         splits = {"train": _of_one_format(dataset, [path for path in map(Path, sorted(found)) if path.is_file()])}
     else:
-        raise UserError(f"dataset {dataset!r}: no such file or directory")
+        hint = "; URLs are not read, download the file" if "://" in dataset else ""
+        raise UserError(f"dataset {dataset!r}: no such file or directory{hint}")
     if split not in splits:
         raise UserError(f"dataset_split {split!r}: {dataset!r} has {', '.join(sorted(splits))}")
     whole = not root.is_file() and {ending_of(path) for path in splits[split]} == {".txt"}
@@ -90,7 +91,7 @@ def _of_one_format(dataset: str, paths: Iterable[Path]) -> list[Path]:
     """Those of the files whose ending tells a format, which has to be the same for all. Raises UserError."""
     readable = [path for path in paths if ending_of(path)]
     if not readable:
-        raise UserError(f"dataset {dataset!r}: no ending there tells a format; allowed endings: {ENDINGS}")
+        raise UserError(f"dataset {dataset!r}: no file whose ending tells a format; allowed endings: {ENDINGS}")
     found = Counter(map(ending_of, readable))
     if len(found) > 1:
         first = {ending: next(path for path in readable if ending_of(path) == ending) for ending in found}

@@ -33,7 +33,7 @@ def one_line(dataset: str) -> Iterator[None]:
         raise
     except READ_ERRORS as error:
         file = getattr(error, "filename", None) or dataset
-        where = "" if str(file) == dataset else f"{str(file)[:200]!r}: "
+        where = "" if Path(file) == Path(dataset) else f"{str(file)[:200]!r}: "
         raise UserError(f"dataset {dataset!r}: {where}{in_words(error)}") from error
 
 
@@ -51,13 +51,13 @@ def in_words(error: BaseException) -> str:
 
 def listed(names: Iterable[str]) -> str:
     """Names in one line that is not too long."""
-    line = " ".join(", ".join(names).split())
+    line = ", ".join(name if name == " ".join(name.split()) else repr(name) for name in names)
     return line if len(line) <= 200 else f"{line[:200]}…"
 
 
 def _texts(dataset: str, path: Path, column: str, *, whole: bool) -> Iterator[str]:
     form = FORMATS[ending_of(path) or ""]
-    place = f"dataset {dataset!r}" + (f", {str(path)!r}" if str(path) != dataset else "")
+    place = f"dataset {dataset!r}" + (f", {str(path)!r}" if path != Path(dataset) else "")
     number = 0
     try:
         _check_here(path)

@@ -141,7 +141,7 @@ def notes_beside_a_split(place: Place) -> list[str]:
     return ["--dataset", str(place.path / "input" / "d")]
 
 
-@mistake(MISTAKES, r"dataset '.*/corpus\.tsv': no ending there tells a format; allowed endings: \.parquet, .*")
+@mistake(MISTAKES, r"dataset '.*/corpus\.tsv': no file whose ending tells a format; allowed endings: \.parquet, .*")
 def an_ending_that_tells_no_format(place: Place) -> list[str]:
     return _dataset(place, "corpus.tsv", "text\n")
 

@@ -206,14 +206,14 @@ BAD: dict[str, tuple[bytes, str]] = {
     "other.jsonl": (b'{"body": "a", "id": 1}\n' * 3, "'text': not a column of '/other.jsonl', which has body, id$"),
     "other.csv": (b"body;text\na;b\n", "text_column 'text': not a column of '/other.csv', which has body;text"),
     "wide.csv": (b",".join(b"column%d" % i for i in range(9999)) + b"\n", "which has column0, .*…"),
-    "lines.csv": (b'"a\nb",c\n1,2\n', "which has a b, c"),
+    "lines.csv": (b'"a\nb",c\n1,2\n', "which has 'a.nb', c"),
     "numbers.parquet": (parquet([1, 2]), "'text': not a column of text in '/numbers.parquet', which has text"),
     "bytes_type.parquet": (parquet([b"a"]), "not a column of text in"),
     "pointer.txt": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "line 1: this is Git LFS"),
     "pointer.parquet": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "this is Git LFS"),
-    "corpus": (b"text", "no ending there tells a format; allowed endings: .parquet, .jsonl, .json, .csv, .arrow, "),
-    "corpus.tsv": (b"text", "no ending there tells a format"),
-    "corpus.parquet.gz": (b"text", "no ending there tells a format"),
+    "corpus": (b"text", "no file whose ending tells a format; allowed endings: .parquet, .jsonl, .json, .csv, "),
+    "corpus.tsv": (b"text", "no file whose ending tells a format"),
+    "corpus.parquet.gz": (b"text", "no file whose ending tells a format"),
 }  # fmt: skip
 
 
