@@ -6,6 +6,7 @@ a row is raised as BadRow, what is wrong with the file as whatever its library r
 
 import csv
 import io
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -75,11 +76,14 @@ def _csv(path: Path, column: str) -> Rows:
     with _characters(path) as file:
         rows = csv.reader(file, strict=True)
         try:
-            header = next(rows, None)
-            at = _position(header, column, path) if header else 0
-            for row in filter(None, rows):
-                if len(row) != len(header or ()):
-                    many = f"{len(row)} fields, and the first line names {len(header or ())}"
+            filled = filter(None, rows)
+            header = next(filled, [column])
+            if column not in header:
+                check_utf8(rows.line_num, "".join(header))
+            at = _position(header, column, path)
+            for row in filled:
+                if len(row) != len(header):
+                    many = f"{len(row)} fields, and the first line names {len(header)}"
                     raise BadRow(rows.line_num, f"{many}; a text with commas needs quotes around it")
                 check_utf8(rows.line_num, row[at])
                 yield rows.line_num, row[at]
@@ -97,7 +101,7 @@ def _parquet(path: Path, column: str) -> Rows:
 
 
 def _arrow(path: Path, column: str) -> Rows:
-    with pa.memory_map(str(path)) as source:
+    with pa.memory_map(os.fsencode(path)) as source:
         is_file = source.read(6) == b"ARROW1"
         source.seek(0)
         reader = pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source)
@@ -168,12 +172,14 @@ def _check_type(schema: Any, column: str, path: Path) -> int:
     """Where in the schema the column is. Raises MissingColumn for what is not text."""
     at = _position(schema.names, column, path)
     if not is_text(schema.field(at).type):
-        raise MissingColumn(path, schema.names, not_text=True)
+        raise MissingColumn(path, schema.names, "not a column of text in")
     return at
 
 
 def _position(names: list[str], column: str, path: Path) -> int:
-    if names.count(column) != 1:
+    if names.count(column) > 1:
+        raise MissingColumn(path, names, "several columns of")
+    if column not in names:
         raise MissingColumn(path, names)
     return names.index(column)
 

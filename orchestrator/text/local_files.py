@@ -64,8 +64,8 @@ def local_files(dataset: str, config: str | None, split: str) -> LocalText | Non
         splits = {"train": _of_one_format(dataset, [root])}
     elif ending_of(root) is None and re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", dataset):
         return None
-    elif found := glob.glob(dataset, recursive=True):  # noqa: PTH207 (Path.glob takes no absolute patterns)
-        splits = {"train": _of_one_format(dataset, [path for path in map(Path, sorted(found)) if path.is_file()])}
+    elif found := _fitting(dataset):
+        splits = {"train": _of_one_format(dataset, found)}
     else:
         hint = "; URLs are not read, download the file" if "://" in dataset else ""
         raise UserError(f"dataset {dataset!r}: no such file or directory{hint}")
@@ -75,16 +75,24 @@ def local_files(dataset: str, config: str | None, split: str) -> LocalText | Non
     return LocalText(splits[split], whole)
 
 
+def _fitting(pattern: str, base: Path | None = None) -> list[Path]:
+    """The files that a pattern fits, sorted."""
+    # Path.glob takes no absolute patterns.
+    names = sorted(glob.glob(pattern, root_dir=base, recursive=True))  # noqa: PTH207
+    return [path for name in names if (path := base / name if base else Path(name)).is_file()]
+
+
 def _tree(directory: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
     """Files below a directory, sorted, links followed; not hidden ones, which other programs keep for themselves."""
+    above |= {directory.resolve()}
     for path in sorted(directory.iterdir()):
         if path.name.startswith((".", "__")):
             continue
         if path.is_dir():
-            if (real := path.resolve()) not in above:
-                yield from _tree(path, above | {real})
-        elif path.is_file() and path.name not in _ABOUT_DATA:
-            yield path
+            if path.resolve() not in above:
+                yield from _tree(path, above)
+        elif (path.is_file() or path.is_symlink()) and path.name not in _ABOUT_DATA:
+            yield path  # a link to nowhere too: opening it says so
 
 
 def _of_one_format(dataset: str, paths: Iterable[Path]) -> list[Path]:
@@ -150,8 +158,9 @@ def _configured(dataset: str, root: Path, asked: str | None) -> dict[str, list[P
             raise UserError(f"dataset {dataset!r}: README.md, config {name!r}: data_files without a split and a path")
         split, patterns = (entry["split"], entry["path"]) if isinstance(entry, dict) else ("train", entry)
         for pattern in patterns if isinstance(patterns, list) else [patterns]:
-            matches = sorted(glob.glob(str(pattern), root_dir=base, recursive=True))  # noqa: PTH207
-            splits.setdefault(str(split), []).extend(path for match in matches if (path := base / match).is_file())
+            if not (found := _fitting(str(pattern), base)):
+                raise UserError(f"dataset {dataset!r}: README.md, config {name!r}: no file fits {pattern!r}")
+            splits.setdefault(str(split), []).extend(found)
     return {split: _of_one_format(dataset, paths) for split, paths in splits.items()}
 
 
@@ -173,7 +182,8 @@ def _saved(root: Path, split: str) -> dict[str, list[Path]] | None:
 
 
 def _shards(directory: Path) -> list[Path]:
-    return [directory / file["filename"] for file in _described(directory / "state.json").get("_data_files", [])]
+    files = _described(directory / "state.json").get("_data_files", [])
+    return [directory / file["filename"] for file in files if isinstance(file, dict) and "filename" in file]
 
 
 def _described(path: Path) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def in_words(error: BaseException) -> str:
 
 def listed(names: Iterable[str]) -> str:
     """Names in one line that is not too long."""
-    line = ", ".join(name if name == " ".join(name.split()) else repr(name) for name in names)
+    line = ", ".join(name if name.isprintable() and name == name.strip() else repr(name) for name in names)
     return line if len(line) <= 200 else f"{line[:200]}…"
 
 
@@ -72,9 +72,8 @@ def _texts(dataset: str, path: Path, column: str, *, whole: bool) -> Iterator[st
     except BadRow as error:
         raise UserError(": ".join([place, f"{form.counts} {error.number}", str(error)])) from error
     except MissingColumn as error:
-        problem = "not a column of text in" if error.not_text else "not a column of"
         columns = listed(error.columns)
-        raise UserError(f"text_column {column!r}: {problem} {str(path)!r}, which has {columns}") from error
+        raise UserError(f"text_column {column!r}: {error} {str(path)!r}, which has {columns}") from error
     except READ_ERRORS as error:
         last = [f"after {form.counts} {number}"] if number else []
         raise UserError(": ".join([place, *last, in_words(error)])) from error

@@ -19,11 +19,10 @@ class BadRow(ValueError):
 class MissingColumn(ValueError):
     """A file without the asked column, or without text in it."""
 
-    def __init__(self, path: Path, columns: Iterable[str], *, not_text: bool = False) -> None:
-        super().__init__()
+    def __init__(self, path: Path, columns: Iterable[str], problem: str = "not a column of") -> None:
+        super().__init__(problem)
         self.path = path
         self.columns = list(columns)
-        self.not_text = not_text
 
 
 def not_utf8(byte: int) -> str:

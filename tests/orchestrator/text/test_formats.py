@@ -95,11 +95,19 @@ def test_a_file_is_read(tmp_path: Path, name: str) -> None:
     assert read(tmp_path / name) == TEXTS
 
 
-@pytest.mark.parametrize("name", ["a.csv", "a.CSV", "crlf.csv", "a.csv.gz"])
+@pytest.mark.parametrize("name", ["a.csv", "a.CSV", "crlf.csv", "a.csv.gz", "empty_lines.csv"])
 def test_csv_is_read(tmp_path: Path, name: str) -> None:
     data = CSV.replace(b"\n", b"\r\n") if name == "crlf.csv" else CSV
+    data = b"\n" + data.replace(b'"\n', b'"\n\n') if name == "empty_lines.csv" else data
     (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
     assert read(tmp_path / name) == [f"{text}, he said" for text in TEXTS]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "strings.parquet", "file.arrow", "a.txt"])
+def test_a_path_that_is_no_utf8_is_read(tmp_path: Path, name: str) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9" + os.fsencode(name))
+    path.write_bytes(GOOD[name])
+    assert read(path) == TEXTS
 
 
 def test_a_long_field_of_csv_is_read(tmp_path: Path) -> None:
@@ -206,7 +214,10 @@ BAD: dict[str, tuple[bytes, str]] = {
     "other.jsonl": (b'{"body": "a", "id": 1}\n' * 3, "'text': not a column of '/other.jsonl', which has body, id$"),
     "other.csv": (b"body;text\na;b\n", "text_column 'text': not a column of '/other.csv', which has body;text"),
     "wide.csv": (b",".join(b"column%d" % i for i in range(9999)) + b"\n", "which has column0, .*…"),
-    "lines.csv": (b'"a\nb",c\n1,2\n', "which has 'a.nb', c"),
+    "twice.csv": (b"text,text\na,b\n", "text_column 'text': several columns of '/twice.csv', which has text, text"),
+    "utf16.csv": ("text\na\n".encode("utf-16"), "line 1: byte 0xff is not UTF-8"),
+    "space.csv": (b"id, text\n1, a\n", "which has id, ' text'"),
+    "lines.csv": (b'"a\nb",c\n1,2\n', "which has 'a..b', c"),
     "numbers.parquet": (parquet([1, 2]), "'text': not a column of text in '/numbers.parquet', which has text"),
     "bytes_type.parquet": (parquet([b"a"]), "not a column of text in"),
     "pointer.txt": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "line 1: this is Git LFS"),

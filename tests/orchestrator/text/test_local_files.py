@@ -102,8 +102,11 @@ def test_links_are_followed_once(tmp_path: Path) -> None:
     (tmp_path / "near").mkdir()
     (tmp_path / "near" / "link").symlink_to(tmp_path / "far")
     (tmp_path / "far" / "back").symlink_to(tmp_path / "near")
-    (tmp_path / "near" / "broken.txt").symlink_to(tmp_path / "nowhere")
-    assert read(tmp_path / "near") == ["far/a.txt"]
+    write(tmp_path, "near/b.txt")
+    assert read(tmp_path / "near") == ["near/b.txt", "far/a.txt"]
+    (tmp_path / "near" / "z.txt").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"near/z.txt': No such file or directory"):
+        list(documents(TextConfig(dataset=str(tmp_path / "near"))))
 
 
 LAYOUTS = {
@@ -149,6 +152,8 @@ configs:
     path: "*.jsonl"
 - config_name: three
   data_dir: three
+- config_name: gone
+  data_files: gone/*.jsonl
 - config_name: broken
   data_files:
   - path: one/*.jsonl
@@ -166,9 +171,10 @@ def test_configurations_are_those_of_the_readme(tmp_path: Path) -> None:
     assert read(directory, dataset_config="two", dataset_split="other") == ["c.jsonl"]
     assert read(directory, dataset_config="three") == ["three/train.csv"]
     assert failure(directory, dataset_config="four") == (
-        f"dataset_config 'four': {str(directory)!r} has one, two, three, broken"
+        f"dataset_config 'four': {str(directory)!r} has one, two, three, gone, broken"
     )
     assert "README.md, config 'broken'" in failure(directory, dataset_config="broken")
+    assert "README.md, config 'gone': no file fits 'gone/*.jsonl'" in failure(directory, dataset_config="gone")
     (directory / "README.md").write_text(README.replace("  default: true\n", ""))
     assert failure(directory).startswith("dataset_config None: ")
 
@@ -176,6 +182,13 @@ def test_configurations_are_those_of_the_readme(tmp_path: Path) -> None:
 def test_a_configuration_of_a_directory_without_any(tmp_path: Path) -> None:
     write(tmp_path, "a.jsonl")
     assert failure(tmp_path, dataset_config="one").startswith("dataset_config 'one': ")
+
+
+@pytest.mark.parametrize("state", ["{", "[]", '{"_data_files": [{"x": 1}]}', '{"step": 5}'])
+def test_another_programs_state_is_no_saved_dataset(tmp_path: Path, state: str) -> None:
+    write(tmp_path, "a.jsonl")
+    (tmp_path / "state.json").write_text(state)
+    assert read(tmp_path) == ["a.jsonl"]
 
 
 def test_what_was_saved_by_datasets(tmp_path: Path) -> None:
@@ -200,6 +213,7 @@ def test_what_was_saved_by_datasets(tmp_path: Path) -> None:
         ("{}/*.nowhere", ": no such file or directory"),
         ("https://example.org/a.jsonl", ": no such file or directory; URLs are not read, download the file"),
         ("{}/empty", ": no file whose ending tells a format; allowed endings: .parquet"),
+        ("{}/link.jsonl", ": no such file or directory"),
         ("{}/pipe.jsonl", ": neither a file nor a directory"),
         ("{}/a.txt/b.txt", ": no such file or directory"),
     ],
@@ -207,5 +221,6 @@ def test_what_was_saved_by_datasets(tmp_path: Path) -> None:
 def test_what_is_not_there(tmp_path: Path, dataset: str, message: str) -> None:
     write(tmp_path, "a.txt")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "nowhere")
     os.mkfifo(tmp_path / "pipe.jsonl")
     assert message in failure(dataset.format(tmp_path))
