@@ -8,6 +8,7 @@ from pathlib import Path
 from orchestrator.errors import UserError
 from orchestrator.grid.config import SweepConfig
 from orchestrator.language_models.loading import embedding_rows, fingerprint, load_tokenizer
+from orchestrator.text.sources import describe
 from orchestrator.text.token_blocks import TokenBlocks, tokenise
 
 INPUTS_FILE = "inputs.json"
@@ -34,7 +35,7 @@ def gather_inputs(cfg: SweepConfig, directory: Path) -> dict[str, Inputs]:
 
 def inputs_of(cfg: SweepConfig, model: str) -> Inputs:
     """Tokenise for one model, or find the tokens of an earlier time. Raises UserError."""
-    log.info("tokenising %s for %s", cfg.dataset, model)
+    log.info("tokenising %s for %s", describe(cfg.text_config()), model)
     blocks = tokenise(
         cfg.text_config(), load_tokenizer(model), context_length=cfg.context_length, train_tokens=cfg.train_tokens,
         val_tokens=cfg.val_tokens, out_dir=cfg.storage / "tokens",

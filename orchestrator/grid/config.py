@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, get_args
 from models.training import TrainConfig
 from orchestrator.errors import UserError
 from orchestrator.grid.base_config import CODER_AXES, BaseConfig
-from orchestrator.text.sources import TextConfig
+from orchestrator.text.config import TextConfig
 
 AXES = ("model", "hookpoint", *CODER_AXES)
 """What tells the trials of a sweep apart, by names that are also params in MLflow."""
@@ -28,7 +28,8 @@ class SweepConfig(BaseConfig):
     hookpoint: tuple[str, ...] = ("layers.10",)
     """Module paths as in sparsify, with wildcards; `:in` at the end takes the module's input."""
     dataset: str = "python-docs"
-    """Hugging Face id, local Parquet/JSONL/Arrow/text path, or `python-docs`."""
+    """Hugging Face id, local Parquet/JSONL/JSON/CSV/Arrow/text path, or `python-docs`. A `.txt` file is cut into
+    documents at empty lines, so parts of one text may be on both sides of the split; a directory has one per file."""
     dataset_config: str | None = None
     """Configuration of a Hugging Face dataset."""
     dataset_split: str = "train"

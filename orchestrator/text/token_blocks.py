@@ -20,8 +20,11 @@ from numpy.lib.format import open_memmap
 
 from orchestrator.atomic import atomic_directory
 from orchestrator.errors import UserError
+from orchestrator.text.config import TextConfig
+from orchestrator.text.encoding import encode
 from orchestrator.text.held_out import held_out_share, is_held_out
-from orchestrator.text.sources import TextConfig, check_text, documents, source_identity
+from orchestrator.text.shortage import Seen
+from orchestrator.text.sources import check_text, documents, source_identity
 
 __all__ = ["TextConfig", "TokenBlocks", "check_text", "tokenise"]
 
@@ -96,7 +99,7 @@ class _Side:
     def full(self) -> bool:
         return self.filled == len(self.tokens)
 
-    def add(self, ids: list[int]) -> None:
+    def add(self, ids: np.ndarray) -> None:
         part = np.asarray(ids[: len(self.tokens) - self.filled], np.int32)
         if len(part):
             self.tokens[self.filled : self.filled + len(part)] = part
@@ -109,14 +112,14 @@ def _fill(train: _Side, val: _Side, cfg: TextConfig, tokenizer: Any) -> None:
     asked = len(train.tokens) + len(val.tokens)
     share = held_out_share(len(val.tokens) / asked)
     started = last_logged = time.monotonic()
-    for texts in _batches(documents(cfg)):
+    seen = Seen()
+    for texts in _batches(seen.passing(documents(cfg))):
         sides = [val if is_held_out(text, share) else train for text in texts]
         kept = [(text, side) for text, side in zip(texts, sides, strict=True) if not side.full]
         if kept:
-            # verbose: the tokenizer would warn of documents longer than the model's context, which we cut.
-            encoded = tokenizer([text for text, _ in kept], add_special_tokens=False, verbose=False)["input_ids"]
-            for (_, side), ids in zip(kept, encoded, strict=True):
-                side.add([tokenizer.eos_token_id, *ids])
+            missing = asked - train.filled - val.filled
+            for (_, side), ids in zip(kept, encode(tokenizer, [text for text, _ in kept], missing), strict=True):
+                side.add(np.concatenate([[tokenizer.eos_token_id], ids]))
         done = train.filled + val.filled
         if done == asked:
             return
@@ -126,7 +129,10 @@ def _fill(train: _Side, val: _Side, cfg: TextConfig, tokenizer: Any) -> None:
             logger.info("tokenised %d of %d tokens (%.0f a second)", done, asked, done / (now - started))
     field, side = ("val_tokens", val) if train.full else ("train_tokens", train)
     kind = "validation" if side is val else "training"
-    raise UserError(f"{field} {side.asked}: dataset {cfg.dataset!r} has only {side.filled} {kind} tokens")
+    raise UserError(
+        f"{field} {side.asked}: dataset {cfg.dataset!r} has only {side.filled} {kind} tokens: "
+        f"{seen.explain(kind, side.documents)}"
+    )
 
 
 def _batches(texts: Iterable[str]) -> Iterator[list[str]]:

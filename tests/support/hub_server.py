@@ -1,4 +1,5 @@
-"""A hub on this machine: as much of the Hugging Face hub's HTTP interface as its own client needs for a coder.
+"""A hub on this machine: as much of the Hugging Face hub's HTTP interface as its own client needs for a coder, and
+`datasets` for one without directories.
 
 Large files go by Git LFS; the hub's newer storage (Xet) is not here.
 """
@@ -77,6 +78,8 @@ class _Handler(BaseHTTPRequestHandler):
                        for thing in json.loads(body)["objects"]]  # fmt: skip
             return self.answer_json({"transfer": "basic", "objects": objects})
         repo, action = "/".join(path[2:4]), path[4]
+        if action == "paths-info":
+            return self.answer_json([info for info in self.listing(repo) if info["path"] in body.decode()])
         if action == "preupload":
             files = [{"path": file["path"], "uploadMode": mode(file["path"]), "shouldIgnore": False, "oid": None}
                      for file in json.loads(body)["files"]]  # fmt: skip
@@ -104,20 +107,21 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.private[repo] = asked.get("private", asked.get("visibility"))
         self.answer_json({"url": f"{self.hub.url}/{repo}"})
 
+    def listing(self, repo: str) -> list[dict[str, Any]]:
+        return [{"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
+                for name, data in self.hub.files[repo].items()]  # fmt: skip
+
     def do_HEAD(self) -> None:
         self.do_GET()
 
     def do_GET(self) -> None:
-        path = self.path.partition("?")[0].split("/")[1:]
+        path = self.path.removeprefix("/datasets").partition("?")[0].split("/")[1:]
         repo = "/".join(path[2:4] if path[0] == "api" else path[:2])
         files = self.hub.files.get(repo)
         if files is None:
             return self.answer(404, X_Error_Code="RepoNotFound")
         if path[0] == "api" and "tree" in path:
-            return self.answer_json(
-                [{"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
-                 for name, data in files.items()]
-            )  # fmt: skip
+            return self.answer_json(self.listing(repo))
         if path[0] == "api":
             siblings = [{"rfilename": name} for name in files]
             return self.answer_json({"id": repo, "sha": self.hub.sha(repo), "siblings": siblings})

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from orchestrator.text.config import TextConfig
 from orchestrator.text.python_docs import python_docs
-from orchestrator.text.sources import TextConfig, check_text
+from orchestrator.text.sources import check_text
 from orchestrator.text.token_blocks import tokenise
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import UserError
-from orchestrator.text.sources import TextConfig, check_text, documents
+from orchestrator.text.config import TextConfig
+from orchestrator.text.sources import check_text, documents
 from tests.support.texts import TEXTS, write
 
 
@@ -21,7 +22,7 @@ def test_local_formats(tmp_path: Path, kind: str) -> None:
     [
         ({"text_column": "body"}, "text_column 'body': not a column of .* which has text, id"),
         ({"text_column": "id"}, "text_column 'id': not a column of text"),
-        ({"dataset_split": "test"}, "dataset_split 'test'.*Available splits: .'train'"),
+        ({"dataset_split": "test"}, "dataset_split 'test': '.*parquet' has train$"),
         ({"dataset": "missing.parquet"}, "dataset 'missing.parquet': no such file"),
         ({"dataset": "/no/such/dir"}, "dataset '/no/such/dir': no such file or directory"),
         ({"dataset": "nobody/no-such-dataset-here"}, "dataset 'nobody/no-such-dataset-here': no such path"),

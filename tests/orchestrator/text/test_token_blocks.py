@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.errors import UserError
-from orchestrator.text.sources import TextConfig
+from orchestrator.text.config import TextConfig
 from orchestrator.text.token_blocks import TokenBlocks, tokenise
 from tests.support.texts import TEXTS, write
 
@@ -85,6 +85,31 @@ def test_too_few_tokens(tmp_path: Path, tokenizer: Any, train: int, val: int, me
     with pytest.raises(UserError, match=message):
         tokenise(cfg, tokenizer, context_length=L, train_tokens=train, val_tokens=val, out_dir=out)
     assert not out.exists() or not list(out.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("texts", "train", "val", "message"),
+    [
+        (["one " * 500], 320, 320, "has only [0-9]+ (training|validation) tokens: it is one document, which"),
+        (
+            ["one " * 50] * 20,
+            320,
+            320,
+            "only [0-9]+ (training|validation) tokens: it is 20 copies of one document, which",
+        ),
+        ([f"{i} " * 500 for i in range(3)], 320, 16, "only 0 validation tokens: none of its 3 documents fell to val"),
+        ([f"{i} " * 9 for i in range(300)], 320, 20_000, "validation tokens: [0-9]+ of its 300 documents fell to val"),
+    ],
+)
+def test_too_few_tokens_say_why(
+    tmp_path: Path, tokenizer: Any, texts: list[str], train: int, val: int, message: str
+) -> None:
+    (tmp_path / "a.txt").write_text("\n\n".join(texts) + "\n")
+    cfg = TextConfig(dataset=str(tmp_path / "a.txt"))
+    with pytest.raises(UserError, match=message) as caught:
+        tokenise(cfg, tokenizer, context_length=L, train_tokens=train, val_tokens=val, out_dir=tmp_path / "out")
+    line = str(caught.value)
+    assert "\n" not in line and ("in a .txt file an empty line ends a document" in line) == ("one document" in line)
 
 
 def test_memory_does_not_grow_with_tokens(tmp_path: Path, tokenizer: Any) -> None:
