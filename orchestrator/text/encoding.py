@@ -12,6 +12,12 @@ _WINDOW_CHARS = 1 << 16  # at the end of a piece, where a place to cut is looked
 _PLACES = [re.compile(r"(?<=\S\n)(?=\S)"), re.compile(r"(?<=\S)(?= \S)")]
 
 
+def bos_token(tokenizer: Any) -> int | None:
+    """What the tokenizer itself puts before a sequence, if that is its BOS token."""
+    first = tokenizer("a", return_attention_mask=False)["input_ids"][:1]
+    return tokenizer.bos_token_id if first == [tokenizer.bos_token_id] else None
+
+
 def encode(tokenizer: Any, texts: Sequence[str], most: int) -> Iterator[np.ndarray]:
     """The ids of each text in order, int32; of a text longer than 2^20 characters perhaps only the first `most`."""
     short = [text for text in texts if len(text) <= _PIECE_CHARS]

@@ -1,6 +1,7 @@
 """Text as blocks of tokens.
 
-Documents are tokenised once and joined with the tokenizer's EOS token, which also comes first, then cut into blocks. A
+Documents are tokenised once and joined with the tokenizer's EOS token, which also comes first, then cut into blocks.
+Where the tokenizer begins its own sequences with a BOS token, as Gemma's and Llama's do, every block begins with one. A
 document belongs to training or to validation by a hash of its text, so no text is in both, whatever is asked for.
 
 Shape suffixes: N blocks, L positions.
@@ -21,7 +22,7 @@ from numpy.lib.format import open_memmap
 from orchestrator.atomic import atomic_directory
 from orchestrator.errors import UserError
 from orchestrator.text.config import TextConfig
-from orchestrator.text.encoding import encode
+from orchestrator.text.encoding import bos_token, encode
 from orchestrator.text.held_out import held_out_share, is_held_out
 from orchestrator.text.shortage import Seen
 from orchestrator.text.sources import check_text, documents, source_identity
@@ -64,13 +65,17 @@ def tokenise(
         if value < context_length and (field, value) != ("val_tokens", 0):
             raise UserError(f"{field} {value}: less than one block; allowed is context_length {context_length} or more")
     asked = {"train": train_tokens, "val": val_tokens}
+    bos = bos_token(tokenizer)
+    if bos is not None and context_length == 1:
+        raise UserError("context_length 1: must be 2 or more, since this model's sequences begin with a BOS token")
     blocks = {name: tokens // context_length for name, tokens in asked.items()}
     content = {"tokenizer": _tokenizer_hash(tokenizer), "text": asdict(cfg), "context_length": context_length}
+    content |= {} if bos is None else {"bos": bos}
     request = _hash(json.dumps([content, blocks, source_identity(cfg)], sort_keys=True).encode())
     directory = Path(out_dir) / f"tokens-{request[:16]}"
     if not directory.is_dir():
         with atomic_directory(directory) as unfinished:
-            sides = {name: _Side(unfinished / f"{name}.npy", asked[name], context_length) for name in asked}
+            sides = {name: _Side(unfinished / f"{name}.npy", asked[name], context_length, bos) for name in asked}
             _fill(sides["train"], sides["val"], cfg, tokenizer)
             content |= {name: side.digest.hexdigest() for name, side in sides.items()}
             description = {
@@ -87,9 +92,11 @@ def tokenise(
 class _Side:
     """The blocks of training or of validation, being written to disk."""
 
-    def __init__(self, path: Path, asked: int, context_length: int) -> None:
-        shape = (asked // context_length, context_length)
-        self.tokens = open_memmap(path, mode="w+", dtype=np.int32, shape=shape).reshape(-1)
+    def __init__(self, path: Path, asked: int, context_length: int, bos: int | None) -> None:
+        blocks_NL = open_memmap(path, mode="w+", dtype=np.int32, shape=(asked // context_length, context_length))
+        if bos is not None:
+            blocks_NL[:, 0] = bos
+        self.text_NL = blocks_NL if bos is None else blocks_NL[:, 1:]
         self.asked = asked
         self.filled = 0
         self.documents = 0
@@ -97,20 +104,20 @@ class _Side:
 
     @property
     def full(self) -> bool:
-        return self.filled == len(self.tokens)
+        return self.filled == self.text_NL.size
 
     def add(self, ids: np.ndarray) -> None:
-        part = np.asarray(ids[: len(self.tokens) - self.filled], np.int32)
+        part = np.asarray(ids[: self.text_NL.size - self.filled], np.int32)
         if len(part):
-            self.tokens[self.filled : self.filled + len(part)] = part
+            self.text_NL[np.unravel_index(np.arange(self.filled, self.filled + len(part)), self.text_NL.shape)] = part
             self.filled += len(part)
             self.documents += 1
             self.digest.update(part.tobytes())
 
 
 def _fill(train: _Side, val: _Side, cfg: TextConfig, tokenizer: Any) -> None:
-    asked = len(train.tokens) + len(val.tokens)
-    share = held_out_share(len(val.tokens) / asked)
+    asked = train.text_NL.size + val.text_NL.size
+    share = held_out_share(val.text_NL.size / asked)
     started = last_logged = time.monotonic()
     seen = Seen()
     for texts in _batches(seen.passing(documents(cfg))):

@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
 
 from orchestrator.errors import UserError
 from orchestrator.text.config import TextConfig
@@ -125,3 +127,28 @@ def test_memory_does_not_grow_with_tokens(tmp_path: Path, tokenizer: Any) -> Non
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.3 * peaks[0] + 2**20, peaks
+
+
+def test_a_tokenizer_that_begins_sequences_with_bos_begins_every_block_with_it(tmp_path: Path, tokenizer: Any) -> None:
+    bos, eos = tokenizer.convert_tokens_to_ids(["<|im_start|>", tokenizer.eos_token])
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    state["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "<|im_start|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+        "special_tokens": {"<|im_start|>": {"id": "<|im_start|>", "ids": [bos], "tokens": ["<|im_start|>"]}},
+    }
+    like_gemma = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(state)), bos_token="<|im_start|>", eos_token=tokenizer.eos_token
+    )
+    cfg = TextConfig(dataset=write(tmp_path, "jsonl"))
+    asked = {"context_length": L, "train_tokens": 1600, "val_tokens": 320, "out_dir": tmp_path}
+    plain, blocks = tokenise(cfg, tokenizer, **asked), tokenise(cfg, like_gemma, **asked)
+    assert (blocks.train[:, 0] == bos).all() and (blocks.val[:, 0] == bos).all()
+    text = blocks.train[:, 1:].reshape(-1)
+    assert text[0] == eos
+    assert not (text == bos).any()
+    assert np.array_equal(text, plain.train.reshape(-1)[: len(text)])  # the same documents on the same sides
+    assert blocks.fingerprint != plain.fingerprint
+    with pytest.raises(UserError, match=r"^context_length 1: must be 2 or more"):
+        tokenise(cfg, like_gemma, **asked | {"context_length": 1})
