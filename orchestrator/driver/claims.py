@@ -62,7 +62,9 @@ def saved_config(storage: Path, name: str) -> str:
     path = storage / name / SWEEP_FILE
     if not path.is_file():
         there = sorted(found.parent.name for found in storage.glob(f"*/{SWEEP_FILE}"))
-        raise UserError(f"resume {name!r}: not in {storage}; there are {', '.join(there) or 'none'}")
+        raise UserError(
+            f"resume {name!r}: not in {storage}; there are {', '.join(there) or 'none'}; --storage says where to look"
+        )
     return path.read_text()
 
 

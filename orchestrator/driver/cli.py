@@ -10,15 +10,16 @@ import ray
 from orchestrator.driver.claims import directory_of, locked
 from orchestrator.driver.inputs import gather_inputs
 from orchestrator.driver.interruption import Interruption
-from orchestrator.driver.prepare import prepare
+from orchestrator.driver.prepare import Prepared, prepare
 from orchestrator.driver.ray_session import join_cluster, start_private_ray
 from orchestrator.driver.report import say
-from orchestrator.driver.script import Flags, Preset, exit_status, read_command_line
+from orchestrator.driver.script import Flags, Preset, Request, exit_status, read_command_line
 from orchestrator.driver.sweep import run
 from orchestrator.errors import UserError
 from orchestrator.grid.config import SweepConfig
 from orchestrator.grid.hardware import Hardware, detect
 from orchestrator.language_models.loading import fingerprint
+from orchestrator.trials.results import result_of
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def _main(
             argv, SweepConfig, Command, lambda name: _preset(name, presets, hardware), description, experiment
         )
         prepared = prepare(request.cfg, hardware)
-        sys.stdout.write(prepared.plan.describe() + "\n")
+        sys.stdout.write(prepared.plan.describe(_done(request, prepared)) + "\n")
         if request.plan:
             return 0
         with directory_of(request.cfg, request.resume) as directory, locked(directory):
@@ -63,6 +64,14 @@ def _main(
         ray.shutdown()
     status = say(outcome, request.cfg, directory)
     return interruption.exit_status if interruption.signal else status
+
+
+def _done(request: Request[SweepConfig], prepared: Prepared) -> set[str]:
+    """Trials of a sweep to be resumed that have a result."""
+    if not request.resume:
+        return set()
+    trials = request.cfg.storage / request.resume / "trials"
+    return {cell.name for cell in prepared.cells if result_of(trials / cell.name) is not None}
 
 
 def _preset(asked: Preset, presets: Mapping[str, SweepConfig], hardware: Hardware) -> SweepConfig:

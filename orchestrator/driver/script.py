@@ -1,6 +1,8 @@
 """The command line that all sweep scripts share: flags from the fields of a config, presets, --resume, exit status."""
 
 import logging
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -10,6 +12,7 @@ from typing import Generic, Literal, TypeVar
 
 import tyro
 
+from orchestrator.driver.arguments import check_arguments
 from orchestrator.driver.claims import saved_config
 from orchestrator.driver.interruption import Interruption
 from orchestrator.errors import UserError
@@ -64,6 +67,7 @@ def read_command_line(
 
     Values not given come from `preset(name)`, or on --resume from the sweep, which must stay as it was.
     """
+    check_arguments(argv, flags)
     start, _ = tyro.cli(Start, args=argv, return_unknown_args=True, add_help=False)
     if start.resume:
         saved = replace(config.from_json(saved_config(start.storage, start.resume)), storage=start.storage)
@@ -96,7 +100,12 @@ def exit_status(script: Callable[[Interruption], int]) -> int:
     interruption = Interruption()
     try:
         with interruption.handled():
-            return script(interruption)
+            status = script(interruption)
+            sys.stdout.flush()
+            return status
+    except BrokenPipeError:  # `--help | head`: who read this has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

@@ -28,7 +28,9 @@ class BaseConfig:
     expansion_factor: tuple[int, ...] = (8,)
     """Latents as a multiple of the width at the hookpoint."""
     variant: tuple[str, ...] = ("topk", "mp")
-    """Sparse coders, by their names in models/variants.py."""
+    """Sparse coders: topk, mp, mp-tied, mp-sliced, mp-big-decoder, ito, omp; transcoder, sst, mp-transcoder,
+    mp-transcoder-free-encoder, mp-transcoder-separate-subtraction, mp-transcoder-decoder-subtraction,
+    mp-transcoder-ito."""
     seed: tuple[int, ...] = (0,)
     """Seeds of initialisation and data order."""
 

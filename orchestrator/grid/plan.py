@@ -1,7 +1,9 @@
 """What a sweep will cost, predicted from shapes alone."""
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 import torch
 
@@ -10,6 +12,7 @@ from orchestrator.activations.tables import table_bytes
 from orchestrator.grid.cells import Cell
 from orchestrator.grid.config import SweepConfig
 from orchestrator.grid.hardware import Hardware, Shares
+from orchestrator.language_models.hookpoint_names import layers_of
 from orchestrator.language_models.hookpoints import Hookpoint
 from orchestrator.language_models.loading import forward_flops
 
@@ -52,32 +55,56 @@ class Plan:
         """Object-store bytes if every shard is kept."""
         return sum(self.shard_bytes.values()) * (self.cfg.shards("train") + self.cfg.shards("val"))
 
-    def seconds(self) -> float:
-        """Time of the whole sweep: extraction, then trials longest first on what is free."""
-        lanes = [0.0] * min(self.concurrent, max(1, len(self.cells)))
-        for cell in self.cells:
+    def seconds(self, done: Collection[str] = ()) -> float:
+        """Time of the trials that are not `done`: extraction, then trials longest first on what is free."""
+        left = [cell for cell in self.cells if cell.name not in done]
+        if not left:
+            return 0.0
+        lanes = [0.0] * min(self.concurrent, len(left))
+        for cell in left:
             lanes[lanes.index(min(lanes))] += self.cell_seconds(cell)
         return max(lanes) + self.extract_flops / self.extract_rate
 
-    def describe(self) -> str:
-        """The plan as text for a person."""
+    def describe(self, done: Collection[str] = ()) -> str:
+        """The plan as text for a person; of a resumed sweep, what is not `done`."""
+        left = [cell for cell in self.cells if cell.name not in done]
         width = max(len(cell.name) for cell in self.cells) + 2
         header = f"{'trial':<{width}}{'steps':>7}{'PFLOP':>10}{'memory':>10}{'time':>9}"
         lines = [header] + [
             f"{cell.name:<{width}}{self.cfg.steps:>7}{self.cell_flops(cell) / 1e15:>10.3g}"
             f"{_gb(cell.memory_bytes(self.cfg.batch_tokens)):>10}{duration(self.cell_seconds(cell)):>9}"
-            for cell in self.cells
+            for cell in left
         ]
-        total = sum(map(self.cell_flops, self.cells))
+        total = sum(map(self.cell_flops, left))
+        before = f"{len(done)} of {len(self.cells)} trials are done; " if done else ""
         return "\n".join(
             [
+                *self._wildcards(),
                 *lines,
-                f"{len(self.cells)} trials, {self.concurrent} at a time; {total / 1e15:.3g} PFLOP of training, "
+                f"{before}{len(left)} trials, {self.concurrent} at a time; {total / 1e15:.3g} PFLOP of training, "
                 f"{self.extract_flops / 1e15:.3g} PFLOP of language model for {self.total_shards} shards",
                 f"activations: {_gb(self.store_bytes)} in the object store if all are kept",
-                f"time: about {duration(self.seconds())} at {self.flops_per_second / 1e9:.0f} GFLOP/s per trial",
+                f"time: about {duration(self.seconds(done))} at {self.flops_per_second / 1e9:.0f} GFLOP/s per trial",
             ]
         )
+
+    def _wildcards(self) -> list[str]:
+        """What each pattern with a wildcard stands for, since `*` crosses dots."""
+        names = list(dict.fromkeys(cell.hookpoint for cell in self.cells))
+        lines = []
+        for pattern in self.cfg.hookpoint:
+            found = [name for name in names if fnmatchcase(name, pattern)]
+            if any(sign in pattern for sign in "*?["):
+                inside = sum(any(name.startswith(f"{other}.") for other in found) for name in found)
+                alone = f", {inside} of them inside another; layers alone: {_layers(names)}" if inside else ""
+                lines.append(f"hookpoint {pattern!r}: {len(found)} modules{alone}")
+        return lines
+
+
+def _layers(names: list[str]) -> str:
+    stem = layers_of(names)
+    patterns = [f"{stem}.[0-9]"] + [f"{stem}.[0-9][0-9]"] * (f"{stem}.10" in names)
+    return " ".join(f"'{pattern}'" for pattern in patterns)
 
 
 def make_plan(

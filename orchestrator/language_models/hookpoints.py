@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from orchestrator.errors import UserError
+from orchestrator.language_models.hookpoint_names import translations
 
 INPUT = ":in"
 """Suffix of a hookpoint that stands for a module's input."""
@@ -144,6 +145,8 @@ def _no_match(pattern: str, there: Modules) -> str:
     else:
         problem = "matches no module of this model"
     outputs = [name for name in there.widths if not name.endswith(INPUT)]
+    if known := translations(path, there.widths):
+        return f"hookpoint {pattern!r}: {problem}; did you mean {known[0]}{INPUT if pattern != path else ''}?"
     guesses = [*_clamped_layers(path, there.paths), *difflib.get_close_matches(path.partition(":")[0], outputs, 4, 0.4)]
     nearest = list(dict.fromkeys(name for name in guesses if name in there.widths))[:4] or outputs[:4]
     return f"hookpoint {pattern!r}: {problem}; the closest are {', '.join(nearest)}"

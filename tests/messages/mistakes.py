@@ -47,4 +47,5 @@ def mistake(register: dict[str, Mistake], says: str) -> Callable[[Callable[[Plac
 def command_line(given: list[str], place: Place) -> list[str]:
     """The flags given and, of those not given, the ones that a small sweep needs."""
     others = FLAGS | {"--model": str(place.tiny_model), "--storage": str(place.path / "runs"), "--name": "mistaken"}
-    return [word for flag, value in others.items() if flag not in given for word in (flag, value)] + given
+    named = {word.partition("=")[0].replace("_", "-") for word in given}
+    return given + [word for flag, value in others.items() if flag not in named for word in (flag, value)]
