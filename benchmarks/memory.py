@@ -27,7 +27,7 @@ class PeakMemory:
         if sys.platform == "linux":
             ctypes.CDLL(None).malloc_trim(0)  # what is freed but kept would hide what the step needs
             try:
-                _CLEAR_REFS.write_text("5")  # sets VmHWM to VmRSS
+                _CLEAR_REFS.write_text("5", encoding="utf-8")  # sets VmHWM to VmRSS
             except OSError:  # some containers forbid it; the peak is then unknown
                 return
             self._before = _status_bytes("VmRSS")
@@ -42,7 +42,7 @@ class PeakMemory:
 
 
 def _status_bytes(field: str, path: Path = _STATUS) -> int:
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) << 10
     raise RuntimeError(f"{path} has no {field}")

@@ -124,8 +124,8 @@ def _write(results: dict[str, object], preset: Preset, stem: Path) -> None:
     if draw(results, preset, unfinished[".png"]):
         suffixes.insert(0, ".png")
         text += f"\n![Seconds per training step]({stem.name}.png)\n"
-    unfinished[".json"].write_text(json.dumps(results, indent=1) + "\n")
-    unfinished[".md"].write_text(text)
+    unfinished[".json"].write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    unfinished[".md"].write_text(text, encoding="utf-8")
     for suffix in suffixes:
         unfinished[suffix].replace(stem.with_name(stem.name + suffix))
     print(stem.with_name(f"{stem.name}.md"))

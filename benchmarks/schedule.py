@@ -104,7 +104,7 @@ def _run(job: dict[str, Any], settings: Settings, directory: Path, cases: int) -
     """Results of a worker: one per case, or fewer, of which the last says how the process ended."""
     path = directory / "job.json"
     shared = {"activations": str(settings.activations), "device": settings.device, "threads": settings.threads}
-    path.write_text(json.dumps(job | shared | {"references": str(directory)}))
+    path.write_text(json.dumps(job | shared | {"references": str(directory)}), encoding="utf-8")
     environment = os.environ | {"OMP_NUM_THREADS": str(settings.threads), "WANDB_MODE": "disabled"}
     ended = subprocess.run(
         [sys.executable, "-m", "benchmarks.worker", str(path)],

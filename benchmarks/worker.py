@@ -32,7 +32,7 @@ def reference_path(directory: Path, operation: str, case: Case) -> Path:
 
 def main() -> None:
     """Run the job named on the command line."""
-    job = json.loads(Path(sys.argv[1]).read_text())
+    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     device = torch.device(job["device"])
     torch.set_num_threads(job["threads"])
     if job["task"] == "rates":

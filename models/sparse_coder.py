@@ -59,5 +59,5 @@ class SparseCoder(Coder):
         """
         with TemporaryDirectory() as folder:
             self.save_to_disk(folder)
-            (Path(folder) / CARD_FILE).write_text(model_card(self, run, licence))
+            (Path(folder) / CARD_FILE).write_text(model_card(self, run, licence), encoding="utf-8")
             return hub.push_folder(folder, repo_id, hookpoint, private=private, overwrite=overwrite)

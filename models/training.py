@@ -139,11 +139,11 @@ class Trainer:
         )
         scales = {"input_scale": self.coder.input_scale, "target_scale": self.coder.target_scale}
         content = {"step": self.step_count, **scales, "cursor": cursor}
-        (directory / "training.json").write_text(json.dumps(content))
+        (directory / "training.json").write_text(json.dumps(content), encoding="utf-8")
 
     def restore(self, directory: Path) -> dict[str, Any]:
         """Continue from what `save` wrote; returns the data cursor."""
-        content = json.loads((directory / "training.json").read_text())
+        content = json.loads((directory / "training.json").read_text(encoding="utf-8"))
         tensors = load_file(directory / "training.safetensors", device=str(self.coder.W_dec.device))
         self.coder.load_state_dict({name: tensors[f"coder.{name}"] for name in self.parameters})
         self.coder.input_scale, self.coder.target_scale = content["input_scale"], content["target_scale"]

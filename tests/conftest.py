@@ -11,6 +11,7 @@ import torch
 # The same examples every time, here and in CI; others with --hypothesis-profile=default --hypothesis-seed=N.
 hypothesis.settings.register_profile("same", derandomize=True)
 hypothesis.settings.load_profile("same")
+os.environ.pop("MLFLOW_TRACKING_URI", None)  # a person's own server is not for tests
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read when a kernel is defined, so before anything imports one

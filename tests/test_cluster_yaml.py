@@ -9,7 +9,7 @@ import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 ROOT = Path(__file__).resolve().parent.parent
-TEXT = (ROOT / "cluster.yaml").read_text()
+TEXT = (ROOT / "cluster.yaml").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

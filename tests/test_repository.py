@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 LAYERS = ["kernels", "models", "orchestrator", "sweeps"]
 
 LIGHT_THIRD_PARTY = {
@@ -45,7 +45,10 @@ def imports(tree: ast.AST, in_function: bool = False) -> Iterator[tuple[str, boo
 
 
 def imported_roots(path: Path) -> list[tuple[str, bool]]:
-    return [(module.partition(".")[0], lazy) for module, lazy in imports(ast.parse(path.read_text(), str(path)))]
+    return [
+        (module.partition(".")[0], lazy)
+        for module, lazy in imports(ast.parse(path.read_text(encoding="utf-8"), str(path)))
+    ]
 
 
 def run_python(code: str, *, timeout: float = 120) -> subprocess.CompletedProcess[str]:
@@ -147,7 +150,7 @@ def test_version_is_outside_the_range_transformers_looks_for() -> None:
 def test_a_foreign_kernels_package_is_named(tmp_path: Path) -> None:
     foreign = tmp_path / "kernels"
     foreign.mkdir()
-    (foreign / "__init__.py").write_text('__version__ = "0.18.0"\n')
+    (foreign / "__init__.py").write_text('__version__ = "0.18.0"\n', encoding="utf-8")
     result = run_python(f"import sys; sys.path[:0] = [{str(tmp_path)!r}]; import models")
     assert result.returncode != 0
     last_line = result.stderr.strip().splitlines()[-1]
@@ -168,7 +171,7 @@ def test_installed_version_is_the_projects() -> None:
 
 def locked() -> dict[str, Version]:
     files = (ROOT / "requirements.lock", ROOT / "benchmarks" / "requirements.lock")
-    lines = [line for file in files for line in file.read_text().splitlines()]
+    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
     pins = [line.split("==") for line in lines if not line.startswith("#")]
     return {canonicalize_name(name): Version(version) for name, version in pins}
 
@@ -217,7 +220,7 @@ def tracked_sources() -> list[Path]:
 
 
 def violations(path: Path) -> Iterator[str]:
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     where = path.relative_to(ROOT)
     if (lines := len(text.splitlines())) > 300:
         yield f"{where}: {lines} lines; split it"

@@ -60,7 +60,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (wheel,) = place.glob("*.whl")
     run(*pip, "--python", str(python), "install", "--no-deps", "--no-index", str(wheel), cwd=place)
     # A path in a .pth file is searched last and its own .pth files are not read, so no editable install shows through.
-    (there / "beside.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    (there / "beside.pth").write_text(sysconfig.get_paths()["purelib"] + "\n", encoding="utf-8")
     return python
 
 

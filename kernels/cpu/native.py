@@ -142,7 +142,7 @@ def _compile(compiler: str, directory: Path, name: str) -> Path:
 def _processor() -> str:
     """What `-march=native` depends on, for caches shared between machines."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return "".join([line for line in lines if line.startswith(("model name", "flags", "Features"))][:2])
     except OSError:
         return platform.platform() + platform.processor()

@@ -52,7 +52,11 @@ def push_folder(
     if missing := [name for name in CODER_FILES if not (folder / name).is_file()]:
         raise FileNotFoundError(f"{folder}: no {' and no '.join(missing)} there, which a sparse coder consists of")
     has_card = (folder / CARD_FILE).is_file()
-    card = (folder / CARD_FILE).read_text() if has_card else model_card(sparsify.load(folder, "cpu", Coder))
+    card = (
+        (folder / CARD_FILE).read_text(encoding="utf-8")
+        if has_card
+        else model_card(sparsify.load(folder, "cpu", Coder))
+    )
     place = f"{hookpoint}/" if hookpoint else ""
     with _one_line("repo_id", repo_id):
         there = [n for n in (*CODER_FILES, CARD_FILE) if not overwrite and api.file_exists(repo_id, place + n)]

@@ -32,7 +32,7 @@ def save(coder: Coder, directory: Path, metadata: Mapping[str, object] | None = 
         weights["b_enc"] = weights.pop("encoder.bias")
     directory.mkdir(parents=True, exist_ok=True)
     save_file(weights, directory / WEIGHTS_FILE)
-    (directory / CONFIG_FILE).write_text(content)
+    (directory / CONFIG_FILE).write_text(content, encoding="utf-8")
 
 
 def _config(coder: Coder, metadata: Mapping[str, object]) -> dict[str, Any]:

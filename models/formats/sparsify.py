@@ -53,7 +53,7 @@ def save(coder: Coder, directory: Path) -> None:
         "d_in": coder.d_in,
         "trained_input_scale": coder.input_scale,
     }
-    (directory / CONFIG_FILE).write_text(json.dumps(content, indent=2) + "\n")
+    (directory / CONFIG_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def load(directory: Path, device: str | torch.device, kind: type[C]) -> C:

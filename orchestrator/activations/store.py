@@ -16,8 +16,8 @@ import ray
 from orchestrator.activations.extractor import Extractor
 from orchestrator.activations.tables import ShardSpec
 
-EXTRACTOR_DEATHS = 20
-"""Times an extractor's process may die; one that dies whenever it loads the model must not be started for ever."""
+DEATHS = 20
+"""Times an extractor's or the broker's process may die; one that always dies must not be started for ever."""
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Broker:
     def __init__(self, cfg: StoreConfig) -> None:
         self.cfg = cfg
         self.tokens = {split: np.load(path, mmap_mode="r") for split, path in cfg.tokens.items()}
-        options = {"max_restarts": EXTRACTOR_DEATHS, "max_task_retries": EXTRACTOR_DEATHS, **cfg.extractor_options}
+        options = {"max_restarts": DEATHS, "max_task_retries": DEATHS, **cfg.extractor_options}
         remote = ray.remote(Extractor).options(**options)
         self.extractors = [remote.remote(cfg.spec, cfg.cache_dir, cfg.extractor_threads) for _ in range(cfg.extractors)]
         self.queued = [0] * cfg.extractors
@@ -116,6 +116,6 @@ def start_broker(name: str, cfg: StoreConfig) -> Any:
         ray.get_runtime_context().get_node_id(), soft=True
     )
     remote = ray.remote(Broker).options(
-        name=name, num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here
+        name=name, num_cpus=0, max_restarts=DEATHS, max_task_retries=DEATHS, scheduling_strategy=here
     )
     return remote.remote(cfg)

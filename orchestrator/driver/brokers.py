@@ -15,6 +15,9 @@ from orchestrator.grid.config import SweepConfig
 MIN_SHARDS_KEPT = 3
 """The object store must hold the shard being read and those prefetched."""
 
+ANSWER_SECONDS = 10.0
+"""A broker that is being started again answers late."""
+
 
 def start(prepared: Prepared, inputs: Inputs) -> Any:
     """Start the broker of one model's shards. Raises UserError where its share of the object store is too small."""
@@ -56,6 +59,9 @@ def broker_name(cfg: SweepConfig, model: str) -> str:
 
 
 def counters(brokers: list[Any]) -> dict[str, int]:
-    """Shard counters summed over the brokers of all models."""
-    counts = ray.get([broker.counters.remote() for broker in brokers])
+    """Shard counters summed over the brokers of all models; empty where one does not answer: no one waits for it."""
+    try:
+        counts = ray.get([broker.counters.remote() for broker in brokers], timeout=ANSWER_SECONDS)
+    except ray.exceptions.RayError:
+        return {}
     return {key: sum(count[key] for count in counts) for key in counts[0]}

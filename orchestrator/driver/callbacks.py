@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -20,6 +21,21 @@ def job_of(trial: Any) -> TrialJob:
     return TrialJob.from_json(trial.config["job"])
 
 
+def reason_of(trial: Any) -> str:
+    """Why a trial's process died, in one line."""
+    error = error_of(trial)
+    if "OutOfMemoryError" in error or "running low on memory" in error:
+        return "its process was killed for memory; smaller --shard-tokens, --batch-tokens or --store-gb need less"
+    return error.splitlines()[-1]
+
+
+def error_of(trial: Any) -> str:
+    """What Tune kept of a trial's error. `trial.get_error()` looks where it is copied to later."""
+    name = trial.run_metadata.error_filename
+    path = Path(trial.local_path) / name if name else None
+    return (path.read_text(encoding="utf-8").strip() if path and path.is_file() else "") or "died"
+
+
 class DriverCallback(tune.Callback):  # type: ignore[misc]
     """A callback made of the driver's live objects."""
 
@@ -35,6 +51,8 @@ class Tracking(DriverCallback):
         self.tracker, self.tags = tracker, tags
         self.deaths: dict[str, str] = {}
         """Why trials died for good, by name."""
+        self.recovered: set[str] = set()
+        """Why trials died that were started again."""
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Open, or continue, the trial's run."""
@@ -56,10 +74,16 @@ class Tracking(DriverCallback):
         else:
             self.tracker.kill_trial(job.cell.name)
 
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Say why a trial is started again, once for each reason."""
+        reason = reason_of(trial)
+        if reason not in self.recovered:
+            self.recovered.add(reason)
+            log.warning("trial %s died and goes on from its checkpoint: %s", job_of(trial).cell.name, reason)
+
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Log why the trial died for good."""
-        lines = str(trial.get_error() or "died").strip().splitlines()
         name = job_of(trial).cell.name
-        self.deaths[name] = lines[-1]
-        log.error("trial %s died: %s", name, lines[-1])
-        self.tracker.end_trial(name, failure="\n".join(lines)[-4000:])
+        self.deaths[name] = reason_of(trial)
+        log.error("trial %s died: %s", name, self.deaths[name])
+        self.tracker.end_trial(name, failure=f"{self.deaths[name]}\n{error_of(trial)}"[:4000])

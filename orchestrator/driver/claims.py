@@ -53,7 +53,7 @@ def claim(cfg: BaseConfig) -> Path:
         raise UserError(
             f"name {cfg.name!r}: exists in {cfg.storage}; take another, or continue it with {resume_command(cfg)}"
         ) from None
-    (directory / SWEEP_FILE).write_text(json.dumps(cfg.to_json(), indent=2) + "\n")
+    (directory / SWEEP_FILE).write_text(json.dumps(cfg.to_json(), indent=2) + "\n", encoding="utf-8")
     return directory
 
 
@@ -65,13 +65,13 @@ def saved_config(storage: Path, name: str) -> str:
         raise UserError(
             f"resume {name!r}: not in {storage}; there are {', '.join(there) or 'none'}; --storage says where to look"
         )
-    return path.read_text()
+    return path.read_text(encoding="utf-8")
 
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
     """Hold the sweep for this process; the lock goes with it. Raises UserError where another has it."""
-    with (directory / ".lock").open("w") as handle:
+    with (directory / ".lock").open("wb") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

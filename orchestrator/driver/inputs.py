@@ -54,8 +54,8 @@ def check_inputs(directory: Path, identities: dict[str, dict[str, str]]) -> None
     """Note what the sweep runs on; a resumed one must run on the same. Raises UserError."""
     path = directory / INPUTS_FILE
     if not path.is_file():
-        path.write_text(json.dumps(identities, indent=2))
-    elif (before := json.loads(path.read_text())) != identities:
+        path.write_text(json.dumps(identities, indent=2), encoding="utf-8")
+    elif (before := json.loads(path.read_text(encoding="utf-8"))) != identities:
         changed = [
             f"{what.partition('.')[0]} of {model}"
             for model in identities for what in identities[model]

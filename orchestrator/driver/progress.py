@@ -62,7 +62,7 @@ class Progress(DriverCallback):
         cells, total = self.plan.cells, self.plan.cfg.steps
         running = sum(trial.status == "RUNNING" for trial in trials)
         counts = brokers.counters(self.brokers)
-        shards = counts["shards_computed"] + counts["shards_from_disk"]
+        shards = counts["shards_computed"] + counts["shards_from_disk"] if counts else "?"
         fvu = " ".join(f"{name} {value:.3f}" for name, value in sorted(self.fvu.items(), key=lambda item: item[1])[:1])
         elapsed, done = time.monotonic() - self.started, self._work()
         gained = done - self.done_before

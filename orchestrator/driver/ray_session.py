@@ -7,7 +7,7 @@ from pathlib import Path
 
 import ray
 
-from orchestrator.errors import UserError
+from orchestrator.errors import UserError, one_line
 from orchestrator.grid.hardware import Hardware
 
 STARTED_CLUSTER = Path("/tmp/ray/ray_current_cluster")
@@ -22,7 +22,7 @@ def join_cluster() -> bool:
     The private Ray of another sweep is left alone, though `address="auto"` would find it.
     """
     given = os.environ.get("RAY_ADDRESS")
-    address = given or (STARTED_CLUSTER.read_text().strip() if STARTED_CLUSTER.is_file() else "local")
+    address = given or (STARTED_CLUSTER.read_text(encoding="utf-8").strip() if STARTED_CLUSTER.is_file() else "local")
     if address == "local":
         return False
     try:
@@ -39,8 +39,15 @@ def join_cluster() -> bool:
 
 
 def start_private_ray(hardware: Hardware) -> None:
-    """Start a Ray of this process's own; it ends with `ray.shutdown`."""
-    ray.init(
-        address="local", num_cpus=hardware.cpus, num_gpus=hardware.gpus, include_dashboard=False,
-        log_to_driver=False, logging_level=logging.WARNING,
-    )  # fmt: skip
+    """Start a Ray of this process's own; it ends with `ray.shutdown`. Raises UserError where it does not start."""
+    try:
+        ray.init(
+            address="local", num_cpus=hardware.cpus, num_gpus=hardware.gpus, include_dashboard=False,
+            log_to_driver=False, logging_level=logging.WARNING,
+        )  # fmt: skip
+    except Exception as error:
+        place = os.environ.get("RAY_TMPDIR") or "/tmp"
+        raise UserError(
+            f"Ray does not start on this machine: {one_line(error)}; it needs room and a right to write in "
+            f"{place}/ray (RAY_TMPDIR names another place), and {Path.home()} for its token"
+        ) from error

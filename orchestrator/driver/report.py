@@ -73,16 +73,19 @@ def write_report(
     directory: Path, grid: list[Cell], results: dict[str, dict[str, Any]], counters: dict[str, int]
 ) -> str:
     """Write the sweep's table and numbers; returns the table."""
-    (directory / "comparison.md").write_text(table := comparison_table(grid, results))
-    (directory / "results.json").write_text(json.dumps({"results": results, "counters": counters}, indent=2))
+    (directory / "comparison.md").write_text(table := comparison_table(grid, results), encoding="utf-8")
+    (directory / "results.json").write_text(
+        json.dumps({"results": results, "counters": counters}, indent=2), encoding="utf-8"
+    )
     return table
 
 
 def add_counters(path: Path, counters: dict[str, int]) -> tuple[int, dict[str, int]]:
-    """Keep this session's shard counters; returns the number of sessions that ended and their sums."""
-    sessions = [*(json.loads(path.read_text()) if path.is_file() else []), counters]
-    path.write_text(json.dumps(sessions))
-    return len(sessions), {key: sum(session[key] for session in sessions) for key in counters}
+    """Keep this session's shard counters, if there are any; returns the number of sessions so kept and their sums."""
+    sessions = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    sessions += [counters] if counters else []
+    path.write_text(json.dumps(sessions), encoding="utf-8")
+    return len(sessions), {key: sum(session[key] for session in sessions) for key in (sessions or [{}])[0]}
 
 
 def say(outcome: Outcome, cfg: BaseConfig, directory: Path) -> int:

@@ -1,5 +1,7 @@
 """The command line that all sweep scripts share: flags from the fields of a config, presets, --resume, exit status."""
 
+import errno
+import io
 import logging
 import os
 import signal
@@ -17,6 +19,8 @@ from orchestrator.driver.claims import saved_config
 from orchestrator.driver.interruption import Interruption
 from orchestrator.errors import UserError
 from orchestrator.grid.base_config import BaseConfig
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Preset = Literal["auto", "laptop", "paper"]
 C = TypeVar("C", bound=BaseConfig)
@@ -95,6 +99,9 @@ def _check_unchanged(saved: BaseConfig, cfg: BaseConfig) -> None:
 def exit_status(script: Callable[[Interruption], int]) -> int:
     """What a sweep script exits with: 0 done, 1 some trials failed, 2 the user's mistake, 130 or 143 interrupted."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    for output in (sys.stdout, sys.stderr):  # an encoding without some letter of a name stops nothing
+        if isinstance(output, io.TextIOWrapper):
+            output.reconfigure(errors="backslashreplace")
     for noisy in ("ray", "httpx", "datasets", "alembic", "mlflow"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     interruption = Interruption()
@@ -108,6 +115,12 @@ def exit_status(script: Callable[[Interruption], int]) -> int:
         return 128 + signal.SIGPIPE
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
+        return 2
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        place = f" ({error.filename})" if error.filename else ""
+        sys.stderr.write(f"error: cannot write: {error.strerror}{place}; free some room and try again\n")
         return 2
     except KeyboardInterrupt as error:
         sys.stderr.write(f"interrupted; {str(error) or 'nothing had begun'}\n")

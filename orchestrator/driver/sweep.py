@@ -101,7 +101,7 @@ def _tune(
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # its tables ignore verbose=0
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)  # it warns of the loggers left out above
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # callbacks say in one line what it says in forty
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(prepared.shares.concurrent + 1)
 
     def name(trial: Any) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib import style
 from matplotlib.figure import Figure as Canvas
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, NullLocator
@@ -23,7 +24,12 @@ MARGIN_INCHES = 0.75
 
 
 def write_png(figure: Figure, path: Path) -> None:
-    """Draw the figure into the file `path`."""
+    """Draw the figure into the file `path`; a matplotlibrc of the user's changes nothing."""
+    with style.context("default"):
+        _write_png(figure, path)
+
+
+def _write_png(figure: Figure, path: Path) -> None:
     width, panel_height = PANEL_INCHES[figure.columns]
     width *= figure.columns
     names = figure.variants

@@ -50,7 +50,7 @@ class BaseConfig:
     storage: Path = Path("runs")
     """Directory for everything the sweep writes."""
     tracking_uri: str | None = None
-    """MLflow server; a SQLite store under `storage` unless given."""
+    """MLflow server; MLFLOW_TRACKING_URI, or a SQLite store under `storage`, unless given."""
     name: str | None = None
     """Name of the sweep; made from the script's name and the time unless given."""
 

@@ -1,6 +1,5 @@
 """What there is to run on, and how trials and extractors share it."""
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +7,7 @@ import ray
 import torch
 
 from orchestrator.errors import UserError
+from orchestrator.grid.cpu_quota import usable_cores
 
 FEW_GPUS = 4
 """Below this many GPUs extractors share a trial's GPU instead of taking one of their own."""
@@ -55,7 +55,7 @@ def detect(connect: bool) -> Hardware:
         resources = ray.cluster_resources()
         nodes = sum(node["Alive"] for node in ray.nodes())
         return Hardware(int(resources.get("CPU", 1)), int(resources.get("GPU", 0)), nodes, cluster=True)
-    return Hardware(len(os.sched_getaffinity(0)), torch.cuda.device_count(), 1, cluster=False)
+    return Hardware(usable_cores(), torch.cuda.device_count(), 1, cluster=False)
 
 
 def share(hardware: Hardware, gpus_per_trial: float | None, models: int = 1) -> Shares:

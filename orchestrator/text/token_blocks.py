@@ -83,8 +83,8 @@ def tokenise(
                 "n_documents": sum(side.documents for side in sides.values()),
                 **content,
             }
-            (unfinished / "tokens.json").write_text(json.dumps(description, indent=2))
-    description = json.loads((directory / "tokens.json").read_text())
+            (unfinished / "tokens.json").write_text(json.dumps(description, indent=2), encoding="utf-8")
+    description = json.loads((directory / "tokens.json").read_text(encoding="utf-8"))
     train_NL, val_NL = (np.load(directory / f"{name}.npy", mmap_mode="r") for name in ("train", "val"))
     return TokenBlocks(train_NL, val_NL, description["fingerprint"], description["n_documents"])
 

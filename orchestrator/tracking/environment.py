@@ -22,7 +22,9 @@ def environment_tags() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     cpuinfo = Path("/proc/cpuinfo")
-    model = re.search(r"^model name\s*: (.+)$", cpuinfo.read_text() if cpuinfo.exists() else "", re.MULTILINE)
+    model = re.search(
+        r"^model name\s*: (.+)$", cpuinfo.read_text(encoding="utf-8") if cpuinfo.exists() else "", re.MULTILINE
+    )
     tags["cpu.model"] = model[1] if model else platform.machine()
     if torch.cuda.is_available():
         tags["gpu"] = ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))

@@ -15,6 +15,11 @@ _TRANSIENT_STATUS = {401, 403, 408, 409, 425, 429, 499}  # mended by time, or by
 
 
 def default_uri(storage: Path) -> str:
+    """MLFLOW_TRACKING_URI, as for any program of MLflow's, or the SQLite store in `storage`."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(storage)
+
+
+def sqlite_uri(storage: Path) -> str:
     """The tracking URI of the SQLite store in `storage`."""
     return f"sqlite:///{storage.resolve() / 'mlflow.db'}"
 

@@ -23,7 +23,7 @@ class Tracker:
     """Writes one sweep to MLflow; every method but `finish` returns at once and raises nothing that MLflow raises."""
 
     def __init__(self, uri: str | None, experiment: str, sweep: str, storage: Path, journal_dir: Path) -> None:
-        """Continue the journal in `journal_dir`, or start one. `uri` None is the SQLite store in `storage`."""
+        """Continue the journal in `journal_dir`, or start one. `uri` None: see `default_uri`."""
         self._uri = uri or default_uri(storage)
         # Any other store knows best where its artifacts go.
         artifact_root = (storage.resolve() / "mlartifacts").as_uri() if self._uri.startswith("sqlite") else None

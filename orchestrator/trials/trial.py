@@ -129,7 +129,7 @@ def train(job: TrialJob, reader: ShardReader, report: Callable[[dict[str, Any]],
     }
     with atomic_directory(job.directory / "coder") as unfinished:
         coder.save_to_disk(unfinished)
-        (unfinished / CARD_FILE).write_text(model_card(coder, run_of(job.cell, sweep, result)))
+        (unfinished / CARD_FILE).write_text(model_card(coder, run_of(job.cell, sweep, result)), encoding="utf-8")
     return result
 
 

@@ -219,9 +219,9 @@ def test_a_run_in_processes_writes_all_files_at_once(tmp_path, activations_ND: t
     shape = ["--tokens", "48", "--latents", "64", "--k", "4", "--threads", "1"]
     assert run.main([*arguments, *shape, "--results", str(tmp_path / "results"), "--name", "tiny"]) == 0
     assert sorted(file.name for file in (tmp_path / "results").iterdir()) == ["tiny.json", "tiny.md"]
-    results = json.loads((tmp_path / "results" / "tiny.json").read_text())
+    results = json.loads((tmp_path / "results" / "tiny.json").read_text(encoding="utf-8"))
     assert {row["status"] for row in results["rows"]} <= {"ok", "not installed"}
-    assert "M = 64, k = 4, B = 48" in (tmp_path / "results" / "tiny.md").read_text()
+    assert "M = 64, k = 4, B = 48" in (tmp_path / "results" / "tiny.md").read_text(encoding="utf-8")
     assert "round 1: ours, TopK" in capsys.readouterr().err
 
 

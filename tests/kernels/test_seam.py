@@ -183,6 +183,6 @@ print(matching_pursuit(torch.randn(5, 8), W, None, W, 3)[0].shape)
 
 def test_a_cache_directory_that_cannot_be_written_does_not_matter(monkeypatch, tmp_path):
     blocked = tmp_path / "file"
-    blocked.write_text("")
+    blocked.write_text("", encoding="utf-8")
     monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
     assert native.library.__wrapped__() is not None

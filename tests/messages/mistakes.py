@@ -1,6 +1,7 @@
 """A mistake: the flags a user gives, made in a place of its own, and the line that answers."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,9 @@ class Place:
     tiny_model: Path
     """A working model directory, not to be changed: copy it."""
     patch: pytest.MonkeyPatch
-    """For environment variables and limits of the machine; never to replace the code that answers."""
+    """For environment variables; never to replace the code that answers."""
+    undo: ExitStack
+    """What gives the machine back its limits."""
 
 
 @dataclass(frozen=True)

@@ -45,8 +45,8 @@ def with_weights(place: Place, change: Callable[[dict[str, Tensor]], dict[str, T
 
 def with_config(place: Place, **changes: Any) -> list[str]:
     directory = copy_of_model(place)
-    config = json.loads((directory / "config.json").read_text()) | changes
-    (directory / "config.json").write_text(json.dumps(config))
+    config = json.loads((directory / "config.json").read_text(encoding="utf-8")) | changes
+    (directory / "config.json").write_text(json.dumps(config), encoding="utf-8")
     return ["--model", str(directory)]
 
 
@@ -77,14 +77,18 @@ def one_tensor_of_another_shape(place: Place) -> list[str]:
 )
 def weights_left_at_git_lfs(place: Place) -> list[str]:
     directory = copy_of_model(place)
-    (directory / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    (directory / "model.safetensors").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", encoding="utf-8"
+    )
     return ["--model", str(directory)]
 
 
 @mistake(MISTAKES, r"model '.*': tokenizer\.json is a git-LFS pointer, .*")
 def a_tokenizer_left_at_git_lfs(place: Place) -> list[str]:
     directory = copy_of_model(place)
-    (directory / "tokenizer.json").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    (directory / "tokenizer.json").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", encoding="utf-8"
+    )
     return ["--model", str(directory)]
 
 
@@ -131,7 +135,7 @@ def an_architecture_nobody_knows(place: Place) -> list[str]:
 @mistake(MISTAKES, r"model '.*': .*config\.json.*")
 def a_config_that_is_no_json(place: Place) -> list[str]:
     directory = copy_of_model(place)
-    (directory / "config.json").write_text("{")
+    (directory / "config.json").write_text("{", encoding="utf-8")
     return ["--model", str(directory)]
 
 

@@ -2,16 +2,17 @@
 
 import re
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from orchestrator.driver.cli import main
 from sweeps.smollm_grid import PRESETS
-from tests.messages import models, text, typed
+from tests.messages import models, platform, text, typed
 from tests.messages.mistakes import Place, command_line
 
-KINDS = [models, text, typed]
+KINDS = [models, platform, text, typed]
 MISTAKES = {name: found for kind in KINDS for name, found in kind.MISTAKES.items()}
 
 
@@ -27,9 +28,10 @@ def test_a_mistake_is_answered_by_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    place = Place(tmp_path, tiny_model, monkeypatch)
-    arguments = command_line(MISTAKES[name].flags(place), place)
-    status = main("", "smollm_grid", PRESETS, arguments)
+    with ExitStack() as undo:
+        place = Place(tmp_path, tiny_model, monkeypatch, undo)
+        arguments = command_line(MISTAKES[name].flags(place), place)
+        status = main("", "smollm_grid", PRESETS, arguments)
     said = capfd.readouterr().err.splitlines()
     sys.stdout.write("\n".join(said) + "\n")
     assert status == 2

@@ -145,8 +145,8 @@ def test_a_width_that_is_none_is_named(d_in: Any) -> None:
 def edited(directory: Path, **changes: Any) -> None:
     """Change fields of `cfg.json`; the value `...` removes one."""
     path = directory / "cfg.json"
-    content = json.loads(path.read_text()) | changes
-    path.write_text(json.dumps({name: value for name, value in content.items() if value is not ...}))
+    content = json.loads(path.read_text(encoding="utf-8")) | changes
+    path.write_text(json.dumps({name: value for name, value in content.items() if value is not ...}), encoding="utf-8")
 
 
 FILES: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -159,14 +159,22 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
         "computes, as it does on the branch mp-sae",
     ),
     "a field of a later version": (lambda place: edited(place, gated=True), r"gated True in \S+cfg\.json: no field .*"),
-    "no JSON": (lambda place: (place / "cfg.json").write_text("{"), r"\S+cfg\.json: not a JSON file \(.*\)"),
-    "a list": (lambda place: (place / "cfg.json").write_text("[]"), r"\S+cfg\.json: must hold a JSON object, not list"),
+    "no JSON": (
+        lambda place: (place / "cfg.json").write_text("{", encoding="utf-8"),
+        r"\S+cfg\.json: not a JSON file \(.*\)",
+    ),
+    "a list": (
+        lambda place: (place / "cfg.json").write_text("[]", encoding="utf-8"),
+        r"\S+cfg\.json: must hold a JSON object, not list",
+    ),
     "weights cut short": (
         lambda place: (place / "sae.safetensors").write_bytes((place / "sae.safetensors").read_bytes()[:100]),
         r"\S+sae\.safetensors: cut short or not a safetensors file \(.*\)",
     ),
     "a git-LFS pointer": (
-        lambda place: (place / "sae.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n"),
+        lambda place: (place / "sae.safetensors").write_text(
+            "version https://git-lfs.github.com/spec/v1\n", encoding="utf-8"
+        ),
         r"\S+sae\.safetensors: cut short or not a safetensors file \(.*\)",
     ),
 }

@@ -22,14 +22,14 @@ def write(directory: Path, kind: str) -> str:
             return str(directory / "a.parquet")
         case "jsonl":
             lines = (json.dumps({"text": text, "id": i}) for i, text in enumerate(TEXTS))
-            (directory / "a.jsonl").write_text("\n".join(lines))
+            (directory / "a.jsonl").write_text("\n".join(lines), encoding="utf-8")
             return str(directory / "a.jsonl")
         case "arrow":
             with pa.OSFile(str(directory / "a.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
                 writer.write_table(table)
             return str(directory / "a.arrow")
         case "text":
-            (directory / "a.txt").write_text("\n\n".join(TEXTS))
+            (directory / "a.txt").write_text("\n\n".join(TEXTS), encoding="utf-8")
             return str(directory / "a.txt")
         case "directory" | "glob":
             for i in range(3):

@@ -65,7 +65,10 @@ def transcoded(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.mark.parametrize("variant", ["sst", "mp-transcoder", "topk"])
 def test_held_out_fvu_is_that_of_the_saved_coder_on_the_model(variant: str, transcoded: Path, tiny_model: Path) -> None:
     (trial,) = (transcoded / "trials").glob(f"*-{variant}-k4-*")
-    coder, result = SparseCoder.load_from_disk(trial / "coder"), json.loads((trial / "result.json").read_text())
+    coder, result = (
+        SparseCoder.load_from_disk(trial / "coder"),
+        json.loads((trial / "result.json").read_text(encoding="utf-8")),
+    )
     (tokens,) = (transcoded.parent / "tokens").glob("**/val.npy")
     tokens_NL = np.load(tokens)
     names = ["layers.2.mlp:in" if VARIANTS[variant].transcode else "layers.2.mlp", "layers.2.mlp"]

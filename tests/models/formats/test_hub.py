@@ -57,7 +57,7 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def saved(tmp_path: Path) -> Path:
     """A coder's folder as a trial leaves it."""
     make_coder().save_to_disk(tmp_path / "coder")
-    (tmp_path / "coder" / "README.md").write_text(model_card(make_coder(), RUN))
+    (tmp_path / "coder" / "README.md").write_text(model_card(make_coder(), RUN), encoding="utf-8")
     return tmp_path / "coder"
 
 
@@ -78,7 +78,7 @@ def test_a_folder_goes_into_that_of_its_hookpoint_and_comes_back(hub, saved):
 
     card = files["layers.10/README.md"].decode()
     assert LOAD_HERE not in card
-    assert rows(card) == rows((saved / "README.md").read_text())
+    assert rows(card) == rows((saved / "README.md").read_text(encoding="utf-8"))
     names: dict[str, object] = {}
     exec(blocks(card)[0], names)
     torch.testing.assert_close(names["y"], make_coder()(names["x"]).sae_out)
@@ -87,7 +87,7 @@ def test_a_folder_goes_into_that_of_its_hookpoint_and_comes_back(hub, saved):
 def test_the_repository_gets_a_page_of_its_own_only_where_it_has_none(hub, saved):
     push_folder(saved, REPO, "layers.10")
     page = hub.files[REPO]["README.md"].decode()
-    assert ModelCard(page).data.to_dict() == ModelCard((saved / "README.md").read_text()).data.to_dict()
+    assert ModelCard(page).data.to_dict() == ModelCard((saved / "README.md").read_text(encoding="utf-8")).data.to_dict()
     names = {"FOLDER": "layers.10"}
     exec(blocks(page)[0], names)
     assert names["coder"].cfg == make_coder().cfg
@@ -136,7 +136,7 @@ def test_a_coder_in_memory_carries_the_card_of_its_run(hub):
 
 def test_a_folder_without_a_card_gets_one_of_its_config(hub, saved):
     (saved / "README.md").unlink()
-    (saved / "notes.txt").write_text("not for others")
+    (saved / "notes.txt").write_text("not for others", encoding="utf-8")
     push_folder(saved, REPO)
     assert rows(hub.files[REPO]["README.md"].decode()) == rows(model_card(make_coder()))
     assert "notes.txt" not in hub.files[REPO]
@@ -212,7 +212,7 @@ def test_a_hookpoint_that_is_no_folder_is_refused(hookpoint, nowhere, saved):
 
 
 def test_a_folder_without_a_coder_is_refused(nowhere, tmp_path):
-    (tmp_path / "cfg.json").write_text(json.dumps(dataclasses.asdict(make_coder().cfg)))
+    (tmp_path / "cfg.json").write_text(json.dumps(dataclasses.asdict(make_coder().cfg)), encoding="utf-8")
     with pytest.raises(FileNotFoundError, match=r": no sae\.safetensors there, which a sparse coder consists of$"):
         push_folder(tmp_path, REPO)
 

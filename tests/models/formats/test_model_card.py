@@ -63,9 +63,9 @@ def test_a_run_of_another_form_is_refused():
 def test_the_examples_of_a_card_run_beside_it(variant, tmp_path, monkeypatch):
     coder = make_coder(variant)
     coder.save_to_disk(tmp_path)
-    (tmp_path / "README.md").write_text(model_card(coder, RUN))
+    (tmp_path / "README.md").write_text(model_card(coder, RUN), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    examples = blocks((tmp_path / "README.md").read_text())
+    examples = blocks((tmp_path / "README.md").read_text(encoding="utf-8"))
     assert len(examples) == {"topk": 3, "mp-tied": 2}.get(variant, 1)
     names: dict[str, object] = {}
     for example in examples:

@@ -133,7 +133,9 @@ def test_saelens_itself_would_have_written_the_same_config(variant, sae_lens, tm
     assert theirs.cfg.metadata.dataset_path is None
     assert theirs.get_name() == "sae_some/model_blocks.10.hook_resid_post_60"
     theirs.save_model(tmp_path / "theirs")
-    ours, again = (json.loads((tmp_path / name / "cfg.json").read_text()) for name in ("ours", "theirs"))
+    ours, again = (
+        json.loads((tmp_path / name / "cfg.json").read_text(encoding="utf-8")) for name in ("ours", "theirs")
+    )
     assert ours == again
     files = [sorted(path.name for path in (tmp_path / name).iterdir()) for name in ("ours", "theirs")]
     assert files[0] == files[1] == ["cfg.json", "sae_weights.safetensors"]
@@ -153,10 +155,10 @@ def test_other_variants_are_refused_in_one_line(variant, tmp_path):
 
 @pytest.mark.parametrize("name", ["cfg.json", "sae_weights.safetensors"])
 def test_nothing_is_overwritten(name, tmp_path):
-    (tmp_path / name).write_text("mine")
+    (tmp_path / name).write_text("mine", encoding="utf-8")
     with pytest.raises(FileExistsError, match=f"^{re.escape(str(tmp_path))}: holds a {name} already; name another"):
         make_coder("topk").save_to_saelens(tmp_path)
-    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "mine")]
+    assert [(path.name, path.read_text(encoding="utf-8")) for path in tmp_path.iterdir()] == [(name, "mine")]
 
 
 def test_metadata_that_json_cannot_hold_leaves_nothing_behind(tmp_path):

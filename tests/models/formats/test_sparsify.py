@@ -59,7 +59,7 @@ def test_cfg_json_says_what_the_coder_is(variant, tmp_path):
     coder = make_coder(variant=variant, scale=0.25)
     coder.save_to_disk(tmp_path)
     recipe = VARIANTS[variant]
-    assert json.loads((tmp_path / "cfg.json").read_text()) == {
+    assert json.loads((tmp_path / "cfg.json").read_text(encoding="utf-8")) == {
         "activation": "topk" if variant in SPARSIFYS else variant,
         "variant": variant,
         "expansion_factor": 32,
@@ -114,8 +114,8 @@ def test_a_folder_without_a_coder_is_named(file, tmp_path):
 
 def test_an_unknown_variant_is_refused_with_those_there_are(tmp_path):
     make_coder().save_to_disk(tmp_path)
-    content = json.loads((tmp_path / "cfg.json").read_text())
-    (tmp_path / "cfg.json").write_text(json.dumps(content | {"variant": "jumprelu"}))
+    content = json.loads((tmp_path / "cfg.json").read_text(encoding="utf-8"))
+    (tmp_path / "cfg.json").write_text(json.dumps(content | {"variant": "jumprelu"}), encoding="utf-8")
     with pytest.raises(ValueError, match=rf"^\S+cfg\.json: variant 'jumprelu': allowed are {', '.join(VARIANTS)}$"):
         SparseCoder.load_from_disk(tmp_path)
 
@@ -207,8 +207,8 @@ def test_auxk_equals_that_of_sparsify(variant, dead_latents, sparsify, tmp_path)
 def test_other_coders_of_sparsify_are_refused_in_one_line(field, sparsify, tmp_path):
     name, value, only = field
     make_sparsify_coder(sparsify).save_to_disk(tmp_path)
-    content = json.loads((tmp_path / "cfg.json").read_text())
-    (tmp_path / "cfg.json").write_text(json.dumps(content | {name: value}))
+    content = json.loads((tmp_path / "cfg.json").read_text(encoding="utf-8"))
+    (tmp_path / "cfg.json").write_text(json.dumps(content | {name: value}), encoding="utf-8")
     with pytest.raises(ValueError, match=rf"^{name} {value!r} in \S+cfg\.json: only {only!r} can be loaded$"):
         SparseCoder.load_from_disk(tmp_path)
 
@@ -225,7 +225,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     commit = "0123456789abcdef0123456789abcdef01234567"
     repository = tmp_path / "models--someone--coders"
     (repository / "refs").mkdir(parents=True)
-    (repository / "refs" / "main").write_text(commit)
+    (repository / "refs" / "main").write_text(commit, encoding="utf-8")
     (repository / "snapshots" / commit).mkdir(parents=True)
     return repository / "snapshots" / commit
 

@@ -147,7 +147,7 @@ def children(title: str) -> Iterator[int]:
     parents, lines = {}, {}
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, ValueError):
-            state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+            state, parent = (entry / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[:2]
             if state != "Z":
                 parents[int(entry.name)] = int(parent)
                 lines[int(entry.name)] = (entry / "cmdline").read_bytes().partition(b"\0")[0].decode()

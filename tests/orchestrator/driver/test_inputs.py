@@ -23,7 +23,9 @@ def test_a_resumed_sweep_must_find_its_model_and_tokens_unchanged(tmp_path: Path
 
 
 def test_a_person_is_told_how_a_text_is_cut(tmp_path: Path, tiny_model: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "a.txt").write_text("\n\n".join(f"Document {i} has words of its own." for i in range(300)))
+    (tmp_path / "a.txt").write_text(
+        "\n\n".join(f"Document {i} has words of its own." for i in range(300)), encoding="utf-8"
+    )
     cfg = SweepConfig(
         model=(str(tiny_model),), dataset=str(tmp_path / "a.txt"), context_length=16, train_tokens=160, val_tokens=32,
         shard_tokens=16, batch_tokens=16, warmup_steps=1, storage=tmp_path,

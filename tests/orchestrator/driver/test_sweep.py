@@ -52,7 +52,7 @@ def finish(*arguments: str, expect: int = 0) -> str:
 
 
 def results(storage: Path, name: str) -> dict[str, dict[str, float]]:
-    return json.loads((storage / name / "results.json").read_text())["results"]
+    return json.loads((storage / name / "results.json").read_text(encoding="utf-8"))["results"]
 
 
 def until(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
@@ -68,7 +68,7 @@ def descendants(root: int) -> Iterator[tuple[int, str]]:
     parents, lines = {}, {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            parents[int(entry.name)] = int((entry / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
             lines[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
         except (OSError, ValueError):
             continue
@@ -114,7 +114,7 @@ def test_every_trial_is_scored_from_one_forward_per_shard(undisturbed: str, stor
         assert 0 < result["val/fvu"] < 0.9
         assert result["l0"] <= 4
         assert result["val/tokens"] == 8192 * 31 // 32 - result["val/massive_tokens"]
-    counters = json.loads((storage / "undisturbed" / "results.json").read_text())["counters"]
+    counters = json.loads((storage / "undisturbed" / "results.json").read_text(encoding="utf-8"))["counters"]
     assert counters["shards_computed"] == SHARDS
     assert counters["shards_evictions"] == 0
     assert "| layers.2.mlp | 8 | 4 |" in undisturbed
@@ -231,6 +231,17 @@ def test_what_is_interrupted_before_it_begins_leaves_nothing(tiny_model: Path, s
     assert not (storage / "early").exists()
 
 
+def test_a_machine_without_memory_ends_a_sweep_with_one_reason(tiny_model: Path, storage: Path) -> None:
+    words = command(tiny_model, storage, "no-memory", "--max-failures", "1")
+    everything_is_too_much = os.environ | {"RAY_memory_usage_threshold": "0.01"}
+    done = subprocess.run(words, capture_output=True, text=True, timeout=600, env=everything_is_too_much, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    failed = [line for line in done.stdout.splitlines() if line.startswith("failed: ")]
+    assert len(failed) == 4
+    assert any("killed for memory; smaller --shard-tokens" in line for line in failed)
+
+
 def test_nan_activations_fail_their_trials_only(tiny_model: Path, storage: Path, tmp_path: Path) -> None:
     poisoned = tmp_path / "poisoned"
     shutil.copytree(tiny_model, poisoned)
@@ -251,7 +262,7 @@ def test_nan_activations_fail_their_trials_only(tiny_model: Path, storage: Path,
 def test_activations_on_disk_spare_the_model(undisturbed: str, tiny_model: Path, storage: Path, tmp_path: Path) -> None:
     for name, computed in (("cold", SHARDS), ("warm", 0)):
         finish(*command(tiny_model, storage, name, "--cache-dir", str(tmp_path), "--variant", "topk"))
-        content = json.loads((storage / name / "results.json").read_text())
+        content = json.loads((storage / name / "results.json").read_text(encoding="utf-8"))
         assert content["counters"]["shards_computed"] == computed
         expected = {key: value for key, value in results(storage, "undisturbed").items() if "topk" in key}
         assert content["results"] == expected
@@ -284,7 +295,7 @@ def test_bad_input_is_one_line(
     field: str, undisturbed: str, tiny_model: Path, storage: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "text.jsonl"
-    file.write_text(json.dumps({"text": "words"}) + "\n")
+    file.write_text(json.dumps({"text": "words"}) + "\n", encoding="utf-8")
     given = BAD[field].format(file=file).split()
     flags = [*command(tiny_model, storage, "bad")[2:]]
     assert main("", "smollm_grid", PRESETS, [*flags, *given]) == 2

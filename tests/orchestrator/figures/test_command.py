@@ -51,7 +51,7 @@ def test_the_command_draws_the_newest_sweep_of_a_name_from_mlflow_alone(
 def test_what_cannot_be_drawn_is_one_line(
     arguments: list[str], expected: str, storage: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (storage / "notes.txt").write_text("no database\n" * 1000)
+    (storage / "notes.txt").write_text("no database\n" * 1000, encoding="utf-8")
     given = [argument.replace("{storage}", str(storage)) for argument in arguments]
     assert command.main([*given, *([] if "--storage" in given else ["--storage", str(storage)])]) == 2
     errors = capsys.readouterr().err.splitlines()

@@ -37,7 +37,7 @@ def test_a_png_fits_a_page(places: int, tmp_path: Path) -> None:
 def test_the_page_holds_every_number_and_needs_no_network(tmp_path: Path) -> None:
     records = grid(k=(16, 64), variant=("topk", "mp", "mp-tied"), seed=(0, 1))
     write_figures("a <name>", records, tmp_path)
-    page = (tmp_path / "figures.html").read_text()
+    page = (tmp_path / "figures.html").read_text(encoding="utf-8")
     library = get_plotlyjs()
     assert page.count(library) == 1
     rest = page.replace(library, "")

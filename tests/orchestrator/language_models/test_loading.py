@@ -96,7 +96,7 @@ def test_hub_id_out_of_the_local_cache(tiny_model: Path, tmp_path: Path) -> None
     repo = tmp_path / "hub" / "models--someone--tiny"
     shutil.copytree(tiny_model, repo / "snapshots" / commit)
     (repo / "refs").mkdir()
-    (repo / "refs" / "main").write_text(commit)
+    (repo / "refs" / "main").write_text(commit, encoding="utf-8")
     script = (
         "import orchestrator.language_models.loading as m; name = 'someone/tiny';"
         "assert m.fingerprint(name) == '" + commit + "'; m.load_tokenizer(name);"

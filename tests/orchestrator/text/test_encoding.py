@@ -64,7 +64,7 @@ def test_a_long_document_takes_little_memory(tmp_path: Path) -> None:
     peaks = []
     for n_chars in (4_000_000, 12_000_000):
         path = tmp_path / f"{n_chars}.txt"
-        path.write_text("\n".join(prose(n_chars).split()))
+        path.write_text("\n".join(prose(n_chars).split()), encoding="utf-8")
         done = subprocess.run(
             [sys.executable, "-c", LONG, str(path)], capture_output=True, text=True, timeout=240, check=True
         )

@@ -111,7 +111,7 @@ def test_a_path_that_is_no_utf8_is_read(tmp_path: Path, name: str) -> None:
 
 
 def test_a_long_field_of_csv_is_read(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text('text\n"' + "long\n" * 100_000 + '"\n')
+    (tmp_path / "a.csv").write_text('text\n"' + "long\n" * 100_000 + '"\n', encoding="utf-8")
     assert read(tmp_path / "a.csv") == ["long\n" * 100_000]
 
 
@@ -119,7 +119,7 @@ def test_a_long_field_of_csv_is_read(tmp_path: Path) -> None:
     "name", ["file[1].jsonl", "what?.jsonl", "*.jsonl", "zip::a.jsonl", "a b#%20.jsonl", "~.jsonl"]
 )
 def test_a_path_that_exists_is_that_path(tmp_path: Path, name: str) -> None:
-    (tmp_path / "file1.jsonl").write_text('{"text": "another"}')
+    (tmp_path / "file1.jsonl").write_text('{"text": "another"}', encoding="utf-8")
     (tmp_path / name).write_bytes(LINES)
     assert read(tmp_path / name) == TEXTS
 
@@ -159,13 +159,13 @@ def test_another_column_of_csv_cannot_fail_us(tmp_path: Path) -> None:
 
 
 def test_half_a_character_is_replaced(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text(r'{"text": "half \udc80 whole \ud83d\udc80"}')
+    (tmp_path / "a.jsonl").write_text(r'{"text": "half \udc80 whole \ud83d\udc80"}', encoding="utf-8")
     assert read(tmp_path / "a.jsonl") == ["half \ufffd whole \U0001f480"]
 
 
 def test_a_list_longer_than_what_is_read_at_once(tmp_path: Path) -> None:
     texts = ['"quoted"\\\n\u00e9\U0001f480 ' * 40_000, *TEXTS, "x" * 3_000_000, *TEXTS]
-    (tmp_path / "a.json").write_text(json.dumps([{"text": text} for text in texts]))
+    (tmp_path / "a.json").write_text(json.dumps([{"text": text} for text in texts]), encoding="utf-8")
     assert read(tmp_path / "a.json") == texts
 
 
@@ -260,7 +260,7 @@ def test_a_file_is_not_searched_to_its_end_for_a_column(tmp_path: Path) -> None:
 def test_a_file_without_the_column_among_others_is_named(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "a.jsonl").write_bytes(LINES)
-    (tmp_path / "d" / "b.jsonl").write_text('{"version": 1}')
+    (tmp_path / "d" / "b.jsonl").write_text('{"version": 1}', encoding="utf-8")
     assert failure(tmp_path / "d") == "text_column 'text': not a column of '/d/b.jsonl', which has version"
 
 

@@ -82,7 +82,7 @@ def test_a_connection_that_breaks_is_one_line() -> None:
 
 
 def test_two_files_that_do_not_fit_are_one_line(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n')
-    (tmp_path / "b.jsonl").write_text('{"body": "a"}\n')
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n', encoding="utf-8")
+    (tmp_path / "b.jsonl").write_text('{"body": "a"}\n', encoding="utf-8")
     rows = datasets.load_dataset("json", data_files=str(tmp_path / "*.jsonl"), split="train", streaming=True)
     assert failure(rows).startswith("dataset 'someone/texts': after row 1: Couldn't cast")

@@ -19,7 +19,8 @@ def write(directory: Path, *names: str) -> None:
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(
-            json.dumps({"text": name}) if "json" in name.lower() else f"text\n{name}\n" if "csv" in name else name
+            json.dumps({"text": name}) if "json" in name.lower() else f"text\n{name}\n" if "csv" in name else name,
+            encoding="utf-8",
         )
 
 
@@ -39,20 +40,20 @@ def failure(dataset: Path | str, **changes: Any) -> str:
 def test_a_directory_of_texts_has_a_document_per_file(tmp_path: Path) -> None:
     write(tmp_path, "b.txt", "sub/a.txt", "empty.TXT")
     (tmp_path / "b.txt").write_bytes(b"one\r\n\r\ntwo\n")
-    (tmp_path / "empty.TXT").write_text("")
+    (tmp_path / "empty.TXT").write_text("", encoding="utf-8")
     assert read(tmp_path) == ["one\n\ntwo\n", "sub/a.txt"]
     assert describe(TextConfig(dataset=str(tmp_path))) == f"{tmp_path} (3 .txt, each a document)"
 
 
 def test_a_pattern_of_texts_has_a_document_per_file(tmp_path: Path) -> None:
     write(tmp_path, "b.txt", "sub/a.txt")
-    (tmp_path / "b.txt").write_text("one\n\ntwo")
+    (tmp_path / "b.txt").write_text("one\n\ntwo", encoding="utf-8")
     assert read(f"{tmp_path}/*.txt") == ["one\n\ntwo"]
     assert read(f"{tmp_path}/**/*.txt") == ["one\n\ntwo", "sub/a.txt"]
 
 
 def test_one_text_file_is_cut_and_says_so(tmp_path: Path) -> None:
-    (tmp_path / "b.txt").write_text("one\n\ntwo\n\n\n\n\nthree\n")
+    (tmp_path / "b.txt").write_text("one\n\ntwo\n\n\n\n\nthree\n", encoding="utf-8")
     assert read(tmp_path / "b.txt") == ["one", "two", "\nthree\n"]
     assert "cut into documents at empty lines, so parts of one text may be on both sides" in describe(
         TextConfig(dataset=str(tmp_path / "b.txt"))
@@ -93,7 +94,7 @@ def test_a_pattern_of_several_formats_is_refused(tmp_path: Path) -> None:
 def test_what_is_no_data_or_hidden_is_passed_over(tmp_path: Path) -> None:
     write(tmp_path, "a.jsonl", "b.JSONL", "c.jsonl.gz.md", "README.md", "LICENSE", "dataset_infos.json", "run.py")
     write(tmp_path, ".cache/x.json", "._a.jsonl", "__MACOSX/a.jsonl", ".git/x.txt")
-    (tmp_path / "README.md").write_text("---\n: not [ YAML\n---\n# Texts")
+    (tmp_path / "README.md").write_text("---\n: not [ YAML\n---\n# Texts", encoding="utf-8")
     assert read(tmp_path) == ["a.jsonl", "b.JSONL"]
 
 
@@ -165,7 +166,7 @@ configs:
 def test_configurations_are_those_of_the_readme(tmp_path: Path) -> None:
     directory = tmp_path / "d[1]"
     write(directory, "one/a.jsonl", "two/a.jsonl", "two/b.jsonl", "c.jsonl", "three/train.csv", "three/test.csv")
-    (directory / "README.md").write_text(README)
+    (directory / "README.md").write_text(README, encoding="utf-8")
     assert read(directory) == ["two/a.jsonl", "two/b.jsonl"]
     assert read(directory, dataset_config="one") == ["one/a.jsonl"]
     assert read(directory, dataset_config="two", dataset_split="other") == ["c.jsonl"]
@@ -175,7 +176,7 @@ def test_configurations_are_those_of_the_readme(tmp_path: Path) -> None:
     )
     assert "README.md, config 'broken'" in failure(directory, dataset_config="broken")
     assert "README.md, config 'gone': no file fits 'gone/*.jsonl'" in failure(directory, dataset_config="gone")
-    (directory / "README.md").write_text(README.replace("  default: true\n", ""))
+    (directory / "README.md").write_text(README.replace("  default: true\n", ""), encoding="utf-8")
     assert failure(directory).startswith("dataset_config None: ")
 
 
@@ -187,7 +188,7 @@ def test_a_configuration_of_a_directory_without_any(tmp_path: Path) -> None:
 @pytest.mark.parametrize("state", ["{", "[]", '{"_data_files": [{"x": 1}]}', '{"step": 5}'])
 def test_another_programs_state_is_no_saved_dataset(tmp_path: Path, state: str) -> None:
     write(tmp_path, "a.jsonl")
-    (tmp_path / "state.json").write_text(state)
+    (tmp_path / "state.json").write_text(state, encoding="utf-8")
     assert read(tmp_path) == ["a.jsonl"]
 
 

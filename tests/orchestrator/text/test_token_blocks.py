@@ -30,7 +30,7 @@ def split_documents(blocks_NL: np.ndarray, eos: int) -> list[tuple[int, ...]]:
 def test_blocks_hold_whole_documents_of_one_side(tmp_path: Path, tokenizer: Any) -> None:
     # Every text is there twice, and both copies have to fall on one side.
     path = tmp_path / "twice.jsonl"
-    path.write_text("\n".join(json.dumps({"text": text}) for text in TEXTS + TEXTS))
+    path.write_text("\n".join(json.dumps({"text": text}) for text in TEXTS + TEXTS), encoding="utf-8")
     blocks = tokenise(
         TextConfig(dataset=str(path)), tokenizer, context_length=L, train_tokens=8005, val_tokens=2000, out_dir=tmp_path
     )
@@ -106,7 +106,7 @@ def test_too_few_tokens(tmp_path: Path, tokenizer: Any, train: int, val: int, me
 def test_too_few_tokens_say_why(
     tmp_path: Path, tokenizer: Any, texts: list[str], train: int, val: int, message: str
 ) -> None:
-    (tmp_path / "a.txt").write_text("\n\n".join(texts) + "\n")
+    (tmp_path / "a.txt").write_text("\n\n".join(texts) + "\n", encoding="utf-8")
     cfg = TextConfig(dataset=str(tmp_path / "a.txt"))
     with pytest.raises(UserError, match=message) as caught:
         tokenise(cfg, tokenizer, context_length=L, train_tokens=train, val_tokens=val, out_dir=tmp_path / "out")

@@ -25,7 +25,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_tiny_sweep_leaves_results_table_and_runs(finished: Path) -> None:
     from mlflow.tracking import MlflowClient
 
-    results = json.loads((finished / "tiny" / "results.json").read_text())["results"]
+    results = json.loads((finished / "tiny" / "results.json").read_text(encoding="utf-8"))["results"]
     assert set(results) == {f"toy-tree-c0.1-{v}-k2-ef1-s{s}" for v in ("topk", "mp") for s in (0, 1)}
     for name, result in results.items():
         assert result["step"] == 20
@@ -34,7 +34,7 @@ def test_a_tiny_sweep_leaves_results_table_and_runs(finished: Path) -> None:
         assert 0 < result["recovery/parents"] <= 1
         coder = SparseCoder.load_from_disk(finished / "tiny" / "trials" / name / "coder")
         assert coder.num_latents == 20
-    table = (finished / "tiny" / "comparison.md").read_text()
+    table = (finished / "tiny" / "comparison.md").read_text(encoding="utf-8")
     assert "| tree-c0.1 | 1 | 2 | topk | 0." in table
     assert "±" in table
     assert "random rows" in table
@@ -50,13 +50,13 @@ def test_a_tiny_sweep_leaves_results_table_and_runs(finished: Path) -> None:
 
 
 def test_resume_trains_what_has_no_result_and_nothing_else(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = json.loads((finished / "tiny" / "results.json").read_text())["results"]
+    before = json.loads((finished / "tiny" / "results.json").read_text(encoding="utf-8"))["results"]
     kept, lost = (finished / "tiny" / "trials" / f"toy-tree-c0.1-topk-k2-ef1-s{seed}" for seed in (0, 1))
-    marked = {**json.loads((kept / "result.json").read_text()), "recovery/leaves": 0.125}
-    (kept / "result.json").write_text(json.dumps(marked))
+    marked = {**json.loads((kept / "result.json").read_text(encoding="utf-8")), "recovery/leaves": 0.125}
+    (kept / "result.json").write_text(json.dumps(marked), encoding="utf-8")
     (lost / "result.json").unlink()
     assert main("", "toy_hierarchy", PRESETS, ["--storage", str(finished), "--resume", "tiny"]) == 0
-    after = json.loads((finished / "tiny" / "results.json").read_text())["results"]
+    after = json.loads((finished / "tiny" / "results.json").read_text(encoding="utf-8"))["results"]
     assert after[kept.name] == marked
     assert after[lost.name] == before[lost.name]  # from the start again, and the same
     assert "error" not in capsys.readouterr().err

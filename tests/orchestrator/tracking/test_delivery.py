@@ -154,7 +154,7 @@ def test_nothing_is_lost_while_the_server_is_away(server: Server, tmp_path: Path
     """Away at the start, killed in the middle of a stream of metrics, and away while the sweep restarts."""
     checkpoint = tmp_path / "checkpoint"
     checkpoint.mkdir()
-    (checkpoint / "cfg.json").write_text("{}")
+    (checkpoint / "cfg.json").write_text("{}", encoding="utf-8")
     tracker = open_tracker(tmp_path, server.uri)
     started = time.monotonic()
     tracker.start_sweep({"model": "m"}, {}, {"k": [16]})

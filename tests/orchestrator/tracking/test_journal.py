@@ -27,7 +27,7 @@ def test_a_line_cut_off_by_a_kill_costs_only_itself(
 
 def test_a_first_line_cut_off_by_a_kill_starts_a_new_journal(storage: Path) -> None:
     (storage / "journal").mkdir()
-    (storage / "journal" / "journal.jsonl").write_text('{"op": "jour')
+    (storage / "journal" / "journal.jsonl").write_text('{"op": "jour', encoding="utf-8")
     tracker = open_tracker(storage)
     tracker.log_metrics("mp", {"fvu": 0.5}, step=1)
     assert tracker.finish() == 0

@@ -21,7 +21,7 @@ from tests.support.mlflow_runs import EXPERIMENT, REPOSITORY, SWEEP, open_tracke
 def test_a_sweep_is_a_parent_with_a_child_per_trial(storage: Path) -> None:
     figures = storage / "figures"
     figures.mkdir()
-    (figures / "fvu.txt").write_text("figure")
+    (figures / "fvu.txt").write_text("figure", encoding="utf-8")
     tracker = open_tracker(storage)
     assert tracker.comparison_url() is None
     tracker.start_sweep({"model": "m"}, {"host": "h"}, {"k": [16, 32], "path": Path("/data"), "limit": math.inf})
@@ -55,9 +55,13 @@ def test_a_sweep_is_a_parent_with_a_child_per_trial(storage: Path) -> None:
     assert steps(uri, mp, "train/fvu") == [10, 20]
     assert all(run.info.artifact_uri.startswith((storage / "mlartifacts").as_uri()) for run in found.values())
     artifacts = storage / "mlartifacts" / parent.info.run_id / "artifacts"
-    assert json.loads((artifacts / "config.json").read_text()) == {"k": [16, 32], "path": "/data", "limit": math.inf}
-    assert (artifacts / "figures" / "fvu.txt").read_text() == "figure"
-    assert (storage / "mlartifacts" / mp.info.run_id / "artifacts" / "fvu.txt").read_text() == "figure"
+    assert json.loads((artifacts / "config.json").read_text(encoding="utf-8")) == {
+        "k": [16, 32],
+        "path": "/data",
+        "limit": math.inf,
+    }
+    assert (artifacts / "figures" / "fvu.txt").read_text(encoding="utf-8") == "figure"
+    assert (storage / "mlartifacts" / mp.info.run_id / "artifacts" / "fvu.txt").read_text(encoding="utf-8") == "figure"
 
 
 def test_the_comparison_page_is_given_every_trial_and_the_experiment(storage: Path) -> None:
@@ -119,7 +123,7 @@ def test_runs_are_found_again_when_their_creation_was_never_noted(storage: Path,
     tracker.log_metrics("mp", {"fvu": 0.5}, step=1)
     tracker.finish()
     state = storage / "journal" / "state.json"
-    state.unlink() if damage == "missing" else state.write_text("")
+    state.unlink() if damage == "missing" else state.write_text("", encoding="utf-8")
 
     tracker = open_tracker(storage)
     tracker.log_metrics("mp", {"fvu": 0.25}, step=2)
@@ -169,7 +173,7 @@ def test_credentials_reach_neither_disk_nor_log(
         tracker.end_trial("mp", failure=f"cannot reach {uri}/api")
         wait_until(lambda: "does not take entries" in caplog.text)
         assert tracker.finish(timeout_s=0.1) == 4  # the journal's own first line, too
-    written = "".join(path.read_text() for path in (tmp_path / "journal").iterdir())
+    written = "".join(path.read_text(encoding="utf-8") for path in (tmp_path / "journal").iterdir())
     output = capfd.readouterr()
     assert "127.0.0.1" in written and "127.0.0.1" in caplog.text
     assert "hunter2" not in written + caplog.text + output.out + output.err

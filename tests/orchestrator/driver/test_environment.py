@@ -1,0 +1,42 @@
+"""What a person's shell exports changes nothing that a sweep prints."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.tracking.mlflow_store import default_uri
+
+SCRIPT = Path(__file__).parents[3] / "sweeps" / "toy_hierarchy.py"
+ENVIRONMENTS = {
+    "a notebook's backend": {"MPLBACKEND": "module://no_such_inline.backend_inline"},
+    "a backend nobody has": {"MPLBACKEND": "nonsense"},
+    "ASCII output": {"PYTHONIOENCODING": "ascii"},
+    "the C locale": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    "a temporary directory that is gone": {"TMPDIR": "/nowhere"},
+}
+
+
+def plan(**environment: str) -> str:
+    words = [sys.executable, str(SCRIPT), "--plan"]
+    done = subprocess.run(words, capture_output=True, timeout=600, env=os.environ | environment, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode()
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> str:
+    return plan()
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_an_environment_changes_nothing(name: str, undisturbed: str) -> None:
+    assert plan(**ENVIRONMENTS[name]) == undisturbed
+
+
+def test_the_tracking_uri_of_the_environment_is_honoured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert default_uri(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5001")
+    assert default_uri(tmp_path) == "http://127.0.0.1:5001"
