@@ -62,6 +62,7 @@ def gradient_pursuit(
         b_enc: encoder bias, [M], or None.
         W_dec: decoder, rows are latents, [M, D]; the same tensor as `W_enc` where there is one dictionary.
         k: steps, 1 to M. A token whose best score is 0 has stopped: the rest of its activations is 0.
+            With `sliced` only this step's is, since the next chooses among other latents.
         sliced: cut the latents into k slices; step i chooses in slice i, `i·M // k` to `(i + 1)·M // k`.
 
     Returns:

@@ -155,6 +155,7 @@ def matching_pursuit(
         W_dec: decoder, rows are latents, [M, D] (the same tensor as `W_enc` where they are tied); or [k, M, D], a
             decoder for each step.
         k: steps, 1 to M. A token whose best score is 0 has stopped: its remaining activations are 0.
+            With `sliced` only this step's is, since the next chooses among other latents.
         detach_residual: stop the gradient at each step's residual.
         repeats: let a latent be chosen more than once; otherwise never.
         sliced: cut the latents into k slices; step i chooses in slice i, latents `i·M // k` to `(i + 1)·M // k`.
