@@ -65,7 +65,7 @@ def read_command_line(
     Values not given come from `preset(name)`, or on --resume from the sweep, which must stay as it was.
     """
     start, _ = tyro.cli(Start, args=argv, return_unknown_args=True, add_help=False)
-    if start.resume:
+    if start.resume is not None:
         saved = replace(config.from_json(saved_config(start.storage, start.resume)), storage=start.storage)
     else:
         saved = preset(start.preset)
