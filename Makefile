@@ -51,13 +51,17 @@ $(BENCH)/.installed: requirements.lock benchmarks/requirements.lock
 bench: $(BENCH)/.installed ## Measure training steps against other libraries; options go in ARGS="--preset quick"
 	$(BENCH)/bin/python -m benchmarks.run $(ARGS)
 
+# What a person gives reaches the shell as variables of its own, which no character of a path can end.
+ui figures: export STORAGE := $(STORAGE)
+ui figures: export PORT := $(PORT)
+ui figures: export RUN := $(RUN)
+
 ui: $(STAMP) ## Show the runs under STORAGE in MLflow, on this machine's PORT only
-	@test -f "$(STORAGE)/mlflow.db" || { echo "error: no runs under $(STORAGE)/ yet; make sweep records some" >&2; exit 1; }
-	$(BIN)/mlflow ui --backend-store-uri "sqlite:///$(STORAGE)/mlflow.db" --host 127.0.0.1 --port $(PORT)
+	@$(BIN)/python -m orchestrator.tracking.ui --storage="$$STORAGE" --port="$$PORT"
 
 figures: $(STAMP) ## Draw the figures of a sweep again from MLflow: make figures RUN=NAME, or the parent run's id
-	@test -n "$(RUN)" || { echo "error: say which sweep: make figures RUN=NAME" >&2; exit 2; }
-	$(BIN)/python -m orchestrator.figures "$(RUN)" --storage "$(STORAGE)" $(ARGS)
+	@test -n "$$RUN" || { echo "error: say which sweep: make figures RUN=NAME" >&2; exit 2; }
+	$(BIN)/python -m orchestrator.figures --storage="$$STORAGE" $(ARGS) -- "$$RUN"
 
 # The sweep tests start Ray, which wants the machine to itself; they run even where a test before them failed.
 test: $(STAMP) ## Run every test

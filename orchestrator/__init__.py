@@ -1,6 +1,7 @@
 """Everything that runs on Ray or talks to MLflow, in rooms that stand in the order in which data passes through them.
 
-    errors, atomic, redaction    what every room may use
+    errors, atomic, names,
+    redaction                    what every room may use
     language_models/             where a language model comes from, and reading activations out of it
     text/                        text from any source as blocks of tokens
     activations/                 shards of activations: computed once, kept, read by every trial

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from orchestrator.driver.commands import resume_command
 from orchestrator.errors import UserError
-from orchestrator.grid.base_config import BaseConfig
+from orchestrator.grid.base_config import BaseConfig, check_text
 
 SWEEP_FILE = "sweep.json"
 TRACKING_DIRECTORY = "tracking"
@@ -53,14 +53,17 @@ def claim(cfg: BaseConfig) -> Path:
         raise UserError(
             f"name {cfg.name!r}: exists in {cfg.storage}; take another, or continue it with {resume_command(cfg)}"
         ) from None
+    except OSError as error:
+        raise UserError(f"name {cfg.name!r}: cannot be a directory in {cfg.storage} ({error.strerror})") from None
     (directory / SWEEP_FILE).write_text(json.dumps(cfg.to_json(), indent=2) + "\n", encoding="utf-8")
     return directory
 
 
 def saved_config(storage: Path, name: str) -> str:
     """What `claim` wrote for the sweep to resume, as text. Raises UserError where there is none."""
+    check_text("resume", name)
     path = storage / name / SWEEP_FILE
-    if not path.is_file():
+    if not name or not os.path.isfile(path):  # noqa: PTH113 -- Path.is_file raises for a name that is too long
         there = sorted(found.parent.name for found in storage.glob(f"*/{SWEEP_FILE}"))
         raise UserError(
             f"resume {name!r}: not in {storage}; there are {', '.join(there) or 'none'}; --storage says where to look"

@@ -29,11 +29,21 @@ def prepare(cfg: SweepConfig, hardware: Hardware) -> Prepared:
     check_text(cfg.text_config())
     for model in cfg.model:
         check_model(model, cfg.context_length)
-    asked = {model: resolve_hookpoints(model, cfg.hookpoint) for model in cfg.model}
+    asked = {model: _asked(cfg, model) for model in cfg.model}
     grid = cells(cfg, asked)
     hookpoints = {model: _extracted(model, points, grid) for model, points in asked.items()}
     shares = share(hardware, cfg.gpus_per_trial, len(cfg.model))
     return Prepared(cfg, hookpoints, grid, shares, make_plan(cfg, grid, hookpoints, hardware, shares))
+
+
+def _asked(cfg: SweepConfig, model: str) -> list[Hookpoint]:
+    """The hookpoints of the grid in one model. Raises UserError, which says of several models which it is about."""
+    try:
+        return resolve_hookpoints(model, cfg.hookpoint)
+    except UserError as error:
+        if len(cfg.model) == 1 or f"model {model!r}" in str(error):
+            raise
+        raise UserError(f"{error}; that is model {model!r}, and every pattern must fit all models") from None
 
 
 def _extracted(model: str, asked: list[Hookpoint], grid: list[Cell]) -> list[Hookpoint]:

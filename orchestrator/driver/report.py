@@ -54,7 +54,7 @@ def comparison_table(cells: Sequence[Cell], results: Mapping[str, Mapping[str, A
     ]
     models = {cell.model for cell in cells}
     for (model, hookpoint, expansion), found in by_point(cells, results).items():
-        place = f"{model} {hookpoint}" if len(models) > 1 else hookpoint
+        place = (f"{model} {hookpoint}" if len(models) > 1 else hookpoint).replace("|", "\\|")  # ends a table's cell
         for k in sorted({k for k, _ in found}):
             row = {variant: found.get((k, variant), math.nan) for variant in variants}
             shown = " | ".join("-" if math.isnan(value) else f"{value:.4f}" for value in row.values())

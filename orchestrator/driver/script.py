@@ -73,7 +73,7 @@ def read_command_line(
     """
     check_arguments(argv, flags)
     start, _ = tyro.cli(Start, args=argv, return_unknown_args=True, add_help=False)
-    if start.resume:
+    if start.resume is not None:
         saved = replace(config.from_json(saved_config(start.storage, start.resume)), storage=start.storage)
     else:
         saved = preset(start.preset)

@@ -1,6 +1,5 @@
 """The command that draws the figures of a sweep again, from MLflow alone."""
 
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import tyro
 from orchestrator.errors import UserError
 from orchestrator.figures.files import write_figures
 from orchestrator.grid.base_config import BaseConfig
+from orchestrator.names import cut, plain
 from orchestrator.tracking.mlflow_store import default_uri
 from orchestrator.tracking.reader import read_sweep
 
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         sweep = read_sweep(command.tracking_uri or default_uri(command.storage), command.run)
         # Two sweeps of one name do not overwrite each other's.
-        place = re.sub(r"[^\w.-]+", "_", f"{sweep.name}-{sweep.run_id[:8]}")
+        place = cut(plain(f"{sweep.name}-{sweep.run_id[:8]}"))
         written = write_figures(sweep.name, sweep.records, command.out or Path("figures") / place)
         if not written:
             raise UserError(f"run {command.run!r}: no trial of it has finished, so there is nothing to draw")

@@ -243,7 +243,9 @@ def _place(record: TrialRecord, records: Sequence[TrialRecord], *, with_k: bool 
     hookpoint = _shortened(record.hookpoint)
     sizes = f"expansion {record.expansion_factor}" + (f", k {record.k}" if with_k else "")
     one_line = len(hookpoint) + len(sizes) < TITLE_LETTERS
-    model = [_shortened(record.model)] if len({r.model for r in records}) > 1 else []
+    others = {r.model for r in records} - {record.model}
+    twins = {_shortened(model) for model in others} >= {_shortened(record.model)}
+    model = [_shortened(record.model, parts=2 if twins else 1)] if others else []
     return "\n".join([*model, f"{hookpoint}, {sizes}"] if one_line else [*model, hookpoint, sizes])
 
 
@@ -258,7 +260,7 @@ def _about(records: Sequence[TrialRecord], spread: str, note: str) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def _shortened(name: str, limit: int = 30) -> str:
-    """The last part of a model's id or path, its middle cut out where a panel is too narrow for it."""
-    name = name.rstrip("/").rpartition("/")[2]
+def _shortened(name: str, limit: int = 30, parts: int = 1) -> str:
+    """The last parts of a model's id or path, their middle cut out where a panel is too narrow for them."""
+    name = "/".join(name.rstrip("/").split("/")[-parts:])
     return name if len(name) <= limit else f"{name[: limit // 2 - 1]}…{name[-limit // 2 :]}"

@@ -63,7 +63,7 @@ def _drawn(figure: Figure) -> Any:
     margin = {"t": titles + MODEBAR_PIXELS, "b": BELOW_PIXELS + LEGEND_PIXELS * (not bars), "l": 60, "r": 20}
     drawn = make_subplots(
         rows=figure.rows, cols=figure.columns, shared_yaxes="all" if bars else False,
-        subplot_titles=[panel.title.replace("\n", "<br>") for panel in figure.panels],
+        subplot_titles=[escape(panel.title).replace("\n", "<br>") for panel in figure.panels],
         vertical_spacing=gap / rows_pixels, horizontal_spacing=0.03 if bars else 0.08,
     )  # fmt: skip
     named: set[str] = set()

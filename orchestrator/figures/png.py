@@ -40,8 +40,10 @@ def _write_png(figure: Figure, path: Path) -> None:
         legend_columns, legend_rows = _legend_shape(names, width)
     height = MARGIN_INCHES + panel_height * figure.rows + LINE_INCHES * legend_rows
     canvas = Canvas(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06))
-    canvas.suptitle(f"{figure.title}\n", fontsize=12)
-    canvas.text(0.5, 1 - 0.4 / height, figure.about, fontsize=8.5, ha="center", va="center", color="0.35")
+    canvas.suptitle(f"{figure.title}\n", fontsize=12, parse_math=False)
+    canvas.text(
+        0.5, 1 - 0.4 / height, figure.about, fontsize=8.5, ha="center", va="center", color="0.35", parse_math=False
+    )
     _panels(canvas, figure)
     if legend_rows:
         handles = {line.get_label(): line for axes in canvas.axes for line in axes.lines}
@@ -64,7 +66,7 @@ def _panels(canvas: Canvas, figure: Figure) -> None:
     for index, panel in enumerate(figure.panels):
         axes = canvas.add_subplot(figure.rows, figure.columns, index + 1, sharey=first if bars else None)
         first = first or axes
-        axes.set_title(panel.title, fontsize=9.5)
+        axes.set_title(panel.title, fontsize=9.5, parse_math=False)
         axes.set_xlabel(panel.xlabel, fontsize=9)
         axes.tick_params(labelsize=8.5)
         if bars:

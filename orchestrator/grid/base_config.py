@@ -1,6 +1,7 @@
 """What every sweep is, whatever its coders are trained on: a grid of coders, how they train, where it all is kept."""
 
 import json
+import unicodedata
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -8,12 +9,28 @@ from typing import Any, ClassVar, TypeVar
 from models.training import TrainConfig
 from models.variants import VARIANTS
 from orchestrator.errors import UserError
+from orchestrator.names import MAX_BYTES
 from orchestrator.redaction import redact
 
 CODER_AXES = ("k", "expansion_factor", "variant", "seed")
 """Axes of a grid that every sweep has."""
 
+RESERVED = ("mlartifacts", "mlflow.db", "mlflow.db-journal", "mlflow.db-shm", "mlflow.db-wal", "tokens")
+"""What lies beside the sweeps in their storage."""
+
 C = TypeVar("C", bound="BaseConfig")
+
+
+def check_text(field: str, text: str, *, path: bool = False) -> None:
+    """Refuse what cannot be written down as it is. Raises UserError."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{field} {text!r}: is not UTF-8; rename it, or give a link to it") from None
+    if (path or field in ("name", "model", "resume")) and any(unicodedata.category(letter) == "Cc" for letter in text):
+        raise UserError(f"{field} {text!r}: has a control character; rename it, or give a link to it")
+    if path and redact(text) != text:
+        raise UserError(f"{field} {text!r}: reads like a secret, and is blanked in what is logged; rename it")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +89,7 @@ class BaseConfig:
             if not 0 <= seed < 2**32:
                 raise UserError(f"seed {seed}: must be from 0 to 2**32 - 1")
         self._check_sizes()
+        self._check_places()
         try:
             self.train_config()
         except ValueError as error:
@@ -86,8 +104,24 @@ class BaseConfig:
                 f"train_tokens {self.train_tokens}: too few for one batch of {self.batch_tokens} (batch_tokens)"
                 + self._what_is_left_out
             )
-        if self.name is not None and (not self.name.strip() or "/" in self.name or self.name.startswith(".")):
+
+    def _check_places(self) -> None:
+        """Names and paths go into a database, JSON and lines of text; what those cannot hold is refused here."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            for text in map(str, value if isinstance(value, tuple) else (value,)):
+                if field.name != "tracking_uri":
+                    check_text(field.name, text, path=isinstance(value, Path))
+        if self.name is None:
+            return
+        if not self.name.strip() or "/" in self.name or self.name.startswith("."):
             raise UserError(f"name {self.name!r}: must be a plain directory name")
+        if len(self.name.encode()) > MAX_BYTES:
+            raise UserError(
+                f"name {self.name[:20]!r}...: has {len(self.name.encode())} bytes; file systems take {MAX_BYTES}"
+            )
+        if self.name in RESERVED:
+            raise UserError(f"name {self.name!r}: what all sweeps share is kept under it; take another")
 
     @property
     def steps(self) -> int:

@@ -1,8 +1,10 @@
 """The cells of a grid and what each is predicted to cost."""
 
 import itertools
-import re
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +17,7 @@ from orchestrator.errors import UserError
 from orchestrator.grid.base_config import BaseConfig
 from orchestrator.grid.config import AXES
 from orchestrator.language_models.hookpoints import INPUT, Hookpoint
+from orchestrator.names import cut, digest, plain
 
 SPARSE_FLOPS = 250
 """Time per active latent and input coordinate in decode and backward, counted in the flops of a bfloat16 matrix product
@@ -36,13 +39,14 @@ class Cell:
     variant: str
     seed: int
     d_in: int
+    place: str = ""
+    """What stands for model and hookpoint in `name`; `_place` of them unless given."""
 
     @property
     def name(self) -> str:
         """Unique within a sweep and fit for a directory."""
-        model = re.sub(r"[^\w.-]+", "_", self.model.rstrip("/").split("/")[-1])
-        hookpoint = re.sub(r"[^\w.-]+", "_", self.hookpoint)
-        return f"{model}-{hookpoint}-{self.variant}-k{self.k}-ef{self.expansion_factor}-s{self.seed}"
+        place = self.place or _place(self.model, self.hookpoint)
+        return cut(f"{place}-{self.variant}-k{self.k}-ef{self.expansion_factor}-s{self.seed}")
 
     @property
     def source(self) -> str:
@@ -98,6 +102,30 @@ class Cell:
         return 4 * (4 * self._weights + 5 * batch_tokens * self.d_in) + gram
 
 
+def _place(model: str, hookpoint: str, parts: int = 1) -> str:
+    """Model and hookpoint in the letters of a file's name; of a model's path the last parts."""
+    last = "/".join(model.rstrip("/").split("/")[-parts:])
+    return f"{plain(last)}-{plain(hookpoint)}"
+
+
+def _places(hookpoints: dict[str, list[Hookpoint]]) -> dict[tuple[str, str], str]:
+    """What stands for model and hookpoint in names of trials; with a digest where two would share it."""
+    pairs = [(model, point.name) for model, points in hookpoints.items() for point in points]
+    uses = Counter(_place(*pair) for pair in pairs)
+    return {
+        pair: _place(*pair) if uses[_place(*pair)] == 1 else f"{_place(*pair, parts=2)}-{digest(repr(pair))}"
+        for pair in pairs
+    }
+
+
+def _check_models(models: Iterable[str]) -> None:
+    """Two ways to write one directory would train everything twice. Raises UserError."""
+    seen: dict[str, str] = {}
+    for model in models:
+        if (twin := seen.setdefault(str(Path(model).resolve()) if Path(model).is_dir() else model, model)) != model:
+            raise UserError(f"model {model!r}: is the same directory as {twin!r}")
+
+
 def _rates() -> Rates:
     """Of this machine's GPU, or of its CPU if it has none."""
     like = torch.empty(0, device="cuda" if torch.cuda.is_available() else "cpu")
@@ -107,16 +135,17 @@ def _rates() -> Rates:
 def cells(cfg: BaseConfig, hookpoints: dict[str, list[Hookpoint]]) -> list[Cell]:
     """Every cell of the grid, longest first so that the last trial does not run alone.
 
-    `hookpoints` are the resolved ones of each model. Raises UserError for an impossible or doubled cell.
+    `hookpoints` are the resolved ones of each model. Raises UserError for an impossible cell, or a doubled model.
     """
+    _check_models(hookpoints)
+    places = _places(hookpoints)
     grid = [
-        Cell(model, point.name, k, expansion_factor, variant, seed, point.width)
+        Cell(model, point.name, k, expansion_factor, variant, seed, point.width, places[model, point.name])
         for model, points in hookpoints.items()
         for point, k, expansion_factor, variant, seed in itertools.product(
             points, cfg.k, cfg.expansion_factor, cfg.variant, cfg.seed
         )
     ]
-    names: dict[str, Cell] = {}
     for cell in grid:
         try:
             cell.coder.latents(cell.d_in)
@@ -127,6 +156,4 @@ def cells(cfg: BaseConfig, hookpoints: dict[str, list[Hookpoint]]) -> list[Cell]
                 f"variant {cell.variant!r}: predicts a module's output from its input, so its hookpoint must be the "
                 f"module, {cell.hookpoint.removesuffix(INPUT)!r}, not {cell.hookpoint!r}"
             )
-        if (twin := names.setdefault(cell.name, cell)) is not cell:
-            raise UserError(f"model {cell.model!r}: its trials would share the name {cell.name} with {twin.model!r}'s")
     return sorted(grid, key=lambda cell: -cell.step_flops(cfg.batch_tokens))

@@ -3,11 +3,16 @@
 import logging
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 from mlflow.exceptions import MlflowException
 from requests import HTTPError
+from sqlalchemy.engine import make_url
 
 from orchestrator.redaction import redact
+
+DATABASE = "mlflow.db"
+"""The SQLite store's file in a storage directory."""
 
 # A proxy whose server is down answers 404; a run that is gone is made anew when the connection is.
 _TRANSIENT_CODE = {"ENDPOINT_NOT_FOUND", "RESOURCE_DOES_NOT_EXIST"}
@@ -20,8 +25,17 @@ def default_uri(storage: Path) -> str:
 
 
 def sqlite_uri(storage: Path) -> str:
-    """The tracking URI of the SQLite store in `storage`."""
-    return f"sqlite:///{storage.resolve() / 'mlflow.db'}"
+    """The tracking URI of the SQLite store in `storage`, whatever characters that has."""
+    file = str(storage.resolve() / DATABASE)
+    # MLflow makes the directory that the URI names before it is unquoted, unless the slashes are quoted too.
+    return f"sqlite:///{file if quote(file) == file else quote(file, safe='')}"
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The file of a SQLite store; None for other stores. Raises SQLAlchemy's ArgumentError for what is no URI."""
+    if not uri.startswith("sqlite:"):
+        return None
+    return Path(make_url(uri).database or "")
 
 
 def quieten_mlflow() -> None:

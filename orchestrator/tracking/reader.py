@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -14,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.errors import UserError
 from orchestrator.redaction import redact
-from orchestrator.tracking.mlflow_store import brief, quieten_mlflow
+from orchestrator.tracking.mlflow_store import brief, quieten_mlflow, sqlite_file
 from orchestrator.tracking.records import Point, TrialRecord, records_of
 
 _PARENT_TAG = "mlflow.parentRunId"
@@ -34,11 +33,11 @@ class TrackedSweep:
 
 def read_sweep(uri: str, run: str) -> TrackedSweep:
     """The sweep whose parent run has the id `run`, or the newest of that name. Raises UserError."""
-    file = uri.removeprefix("sqlite:///")
-    if file != uri and not Path(file).is_file():  # MLflow would create it
-        raise UserError(f"run {run!r}: there is no MLflow store {file}")
     quieten_mlflow()
     with _user_error(uri):
+        file = sqlite_file(uri)
+        if file is not None and not file.is_file():  # MLflow would create it
+            raise UserError(f"run {run!r}: there is no MLflow store {file}")
         client = MlflowClient(tracking_uri=uri)
         parent, namesakes = _find(client, run)
         filter_string = f"tags.`{_PARENT_TAG}` = '{parent.info.run_id}'"

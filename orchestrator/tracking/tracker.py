@@ -5,11 +5,14 @@ nor dies with it, and a restarted sweep goes on with the same runs. To be used i
 """
 
 import json
+import posixpath
+import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlencode
 
+from orchestrator.names import digest, plain
 from orchestrator.redaction import redact
 from orchestrator.tracking.delivery import Delivery
 from orchestrator.tracking.journal import PARENT, Journal
@@ -17,6 +20,8 @@ from orchestrator.tracking.mlflow_store import default_uri, quieten_mlflow
 from orchestrator.tracking.writer import Writer
 
 _MAX_REASON = 5000
+_MAX_KEY = 250
+_KEY = r"[\w.\- :/]+"
 
 
 class Tracker:
@@ -35,11 +40,11 @@ class Tracker:
 
     def start_sweep(self, params: Mapping[str, object], tags: Mapping[str, str], config: Mapping[str, object]) -> None:
         """Open the parent run, or reopen it; `config` becomes its artifact `config.json`."""
-        self._append("start", None, params=_texts(params), tags=_texts(tags), config=dict(config))
+        self._append("start", None, params=_texts(params), tags=_tags(tags), config=dict(config))
 
     def start_trial(self, trial: str, params: Mapping[str, object], tags: Mapping[str, str]) -> None:
         """Open the child run of `trial`, or reopen it."""
-        self._append("start", trial, params=_texts(params), tags=_texts(tags))
+        self._append("start", trial, params=_texts(params), tags=_tags(tags))
 
     def log_metrics(self, trial: str | None, metrics: Mapping[str, float], step: int) -> None:
         """Log metrics of a trial (None: the parent) at `step`; those already logged at or after `step` are skipped."""
@@ -99,3 +104,21 @@ class Tracker:
 
 def _texts(values: Mapping[str, object]) -> dict[str, str]:
     return {key: str(value) for key, value in values.items()}
+
+
+def _tags(tags: Mapping[str, object]) -> dict[str, str]:
+    """Tags whose keys MLflow takes: short paths of few characters, which the path of a model may not be."""
+    return {key if _is_key(key) else _as_key(key): text for key, text in _texts(tags).items()}
+
+
+def _is_key(key: str) -> bool:
+    return (
+        re.fullmatch(_KEY, key) is not None
+        and len(key) <= _MAX_KEY
+        and posixpath.normpath(key) == key
+        and not key.startswith(("/", ".."))
+    )
+
+
+def _as_key(key: str) -> str:
+    return f"{plain(key)[: _MAX_KEY - 9]}-{digest(key)}"
