@@ -41,7 +41,7 @@ pytestmark = pytest.mark.sweep
 
 def command(model: Path, storage: Path, name: str, *more: str) -> list[str]:
     flags = {"--model": str(model), "--storage": str(storage), "--name": name, **GRID, **SIZES}
-    words = [word for flag, values in flags.items() for word in (flag, *values.split())]
+    words = [word for flag, values in flags.items() if flag not in more for word in (flag, *values.split())]
     return [sys.executable, str(SCRIPT), *words, *more]
 
 
@@ -297,8 +297,7 @@ def test_bad_input_is_one_line(
     file = tmp_path / "text.jsonl"
     file.write_text(json.dumps({"text": "words"}) + "\n", encoding="utf-8")
     given = BAD[field].format(file=file).split()
-    flags = [*command(tiny_model, storage, "bad")[2:]]
-    assert main("", "smollm_grid", PRESETS, [*flags, *given]) == 2
+    assert main("", "smollm_grid", PRESETS, command(tiny_model, storage, "bad", *given)[2:]) == 2
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     assert errors[0].startswith(f"error: {field}")
