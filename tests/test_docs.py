@@ -20,6 +20,16 @@ def test_every_place_named_is_there() -> None:
     assert len({what for what, _ in rows}) == len(rows)
 
 
+def test_every_promise_about_input_is_held_by_a_test_that_is_there() -> None:
+    promises = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "docs" / "input.md").read_text(encoding="utf-8"))
+    assert len(promises) >= 40
+    assert [
+        f"{file}::{name}"
+        for file, name in promises
+        if f"\ndef {name}(" not in (ROOT / file).read_text(encoding="utf-8")
+    ] == []
+
+
 @pytest.mark.parametrize(("change", "command"), [example[1:] for example in EXAMPLES], ids=[e[0] for e in EXAMPLES])
 def test_an_example_of_extending_works(change: str, command: str, tmp_path: Path) -> None:
     listing = subprocess.run(
