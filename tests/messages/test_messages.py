@@ -8,10 +8,10 @@ import pytest
 
 from orchestrator.driver.cli import main
 from sweeps.smollm_grid import PRESETS
-from tests.messages import models, text, typed
+from tests.messages import models, names, text, typed
 from tests.messages.mistakes import Place, command_line
 
-KINDS = [models, text, typed]
+KINDS = [models, names, text, typed]
 MISTAKES = {name: found for kind in KINDS for name, found in kind.MISTAKES.items()}
 
 
