@@ -58,7 +58,7 @@ ui: $(STAMP) ## Show the runs under STORAGE in MLflow, on this machine's PORT on
 
 figures: $(STAMP) ## Draw the figures of a sweep again from MLflow: make figures RUN=NAME, or the parent run's id
 	@test -n "$$RUN" || { echo "error: say which sweep: make figures RUN=NAME" >&2; exit 2; }
-	$(BIN)/python -m orchestrator.figures --storage="$$STORAGE" $(ARGS) -- "$$RUN"
+	@$(BIN)/python -m orchestrator.figures --storage="$$STORAGE" $(ARGS) -- "$$RUN"
 
 # The sweep tests start Ray, which wants the machine to itself; they run even where a test before them failed.
 test: $(STAMP) ## Run every test

@@ -70,6 +70,12 @@ def the_name_of_the_tokens(place: Place) -> list[str]:
     return ["--name", "tokens"]
 
 
+@mistake(MISTAKES, r"name 'notes': exists in .*; it is no sweep; take another")
+def the_name_of_a_directory_that_is_no_sweep(place: Place) -> list[str]:
+    (place.path / "runs" / "notes").mkdir(parents=True)
+    return ["--name", "notes"]
+
+
 @mistake(MISTAKES, r"storage '.*/a\\nb': has a control character; rename it, or give a link to it")
 def a_storage_of_two_lines(place: Place) -> list[str]:
     return ["--storage", str(place.path / "a\nb")]
@@ -83,6 +89,11 @@ def a_storage_in_latin1(place: Place) -> list[str]:
 @mistake(MISTAKES, r"storage '.*/x\?token=abc': reads like a secret, and is blanked in what is logged; rename it")
 def a_storage_that_reads_like_a_secret(place: Place) -> list[str]:
     return ["--storage", str(place.path / "x?token=abc")]
+
+
+@mistake(MISTAKES, r"name 'x\?token=abc': reads like a secret, and is blanked in what is logged; rename it")
+def a_name_that_reads_like_a_secret(place: Place) -> list[str]:
+    return ["--name", "x?token=abc"]
 
 
 @mistake(MISTAKES, r"storage '.*/x{300}': cannot be a directory \(File name too long\)")
