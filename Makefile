@@ -5,6 +5,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
 ARGS ?=
 STORAGE ?= runs
 PORT ?= 5000
+# Recipes read these as variables of the shell, where no character of a path ends them.
+export STORAGE PORT RUN
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -51,17 +53,12 @@ $(BENCH)/.installed: requirements.lock benchmarks/requirements.lock
 bench: $(BENCH)/.installed ## Measure training steps against other libraries; options go in ARGS="--preset quick"
 	$(BENCH)/bin/python -m benchmarks.run $(ARGS)
 
-# What a person gives reaches the shell as variables of its own, which no character of a path can end.
-ui figures: export STORAGE := $(STORAGE)
-ui figures: export PORT := $(PORT)
-ui figures: export RUN := $(RUN)
-
 ui: $(STAMP) ## Show the runs under STORAGE in MLflow, on this machine's PORT only
 	@$(BIN)/python -m orchestrator.tracking.ui --storage="$$STORAGE" --port="$$PORT"
 
 figures: $(STAMP) ## Draw the figures of a sweep again from MLflow: make figures RUN=NAME, or the parent run's id
 	@test -n "$$RUN" || { echo "error: say which sweep: make figures RUN=NAME" >&2; exit 2; }
-	$(BIN)/python -m orchestrator.figures --storage="$$STORAGE" $(ARGS) -- "$$RUN"
+	@$(BIN)/python -m orchestrator.figures --storage="$$STORAGE" $(ARGS) -- "$$RUN"
 
 # The sweep tests start Ray, which wants the machine to itself; they run even where a test before them failed.
 test: $(STAMP) ## Run every test

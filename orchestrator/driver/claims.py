@@ -50,9 +50,9 @@ def claim(cfg: BaseConfig) -> Path:
     try:
         directory.mkdir()
     except FileExistsError:
-        raise UserError(
-            f"name {cfg.name!r}: exists in {cfg.storage}; take another, or continue it with {resume_command(cfg)}"
-        ) from None
+        ours = (directory / SWEEP_FILE).is_file()
+        more = f"take another, or continue it with {resume_command(cfg)}" if ours else "it is no sweep; take another"
+        raise UserError(f"name {cfg.name!r}: exists in {cfg.storage}; {more}") from None
     except OSError as error:
         raise UserError(f"name {cfg.name!r}: cannot be a directory in {cfg.storage} ({error.strerror})") from None
     (directory / SWEEP_FILE).write_text(json.dumps(cfg.to_json(), indent=2) + "\n", encoding="utf-8")

@@ -29,7 +29,7 @@ def check_text(field: str, text: str, *, path: bool = False) -> None:
         raise UserError(f"{field} {text!r}: is not UTF-8; rename it, or give a link to it") from None
     if (path or field in ("name", "model", "resume")) and any(unicodedata.category(letter) == "Cc" for letter in text):
         raise UserError(f"{field} {text!r}: has a control character; rename it, or give a link to it")
-    if path and redact(text) != text:
+    if (path or field == "name") and redact(text) != text:
         raise UserError(f"{field} {text!r}: reads like a secret, and is blanked in what is logged; rename it")
 
 

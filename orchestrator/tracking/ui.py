@@ -11,7 +11,7 @@ import tyro
 
 from orchestrator.errors import UserError
 from orchestrator.grid.base_config import BaseConfig
-from orchestrator.tracking.mlflow_store import sqlite_uri, sqlite_file
+from orchestrator.tracking.mlflow_store import sqlite_file, sqlite_uri
 
 HOST = "127.0.0.1"
 

@@ -9,10 +9,10 @@ import pytest
 
 from orchestrator.driver.cli import main
 from sweeps.smollm_grid import PRESETS
-from tests.messages import models, platform, text, typed
+from tests.messages import models, names, platform, text, typed
 from tests.messages.mistakes import Place, command_line
 
-KINDS = [models, platform, text, typed]
+KINDS = [models, names, platform, text, typed]
 MISTAKES = {name: found for kind in KINDS for name, found in kind.MISTAKES.items()}
 
 

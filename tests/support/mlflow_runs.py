@@ -9,7 +9,7 @@ from mlflow.entities import Run
 
 from orchestrator.tracking.tracker import Tracker
 
-REPOSITORY = Path(__file__).parents[3]
+REPOSITORY = Path(__file__).parents[2]
 
 
 EXPERIMENT, SWEEP = "grid", "night's run"

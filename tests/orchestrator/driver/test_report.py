@@ -75,3 +75,11 @@ def test_one_variant_has_no_rival() -> None:
 def test_several_models_are_told_apart() -> None:
     grid = grid_of(model=("a/x", "b/y"))
     assert [row[0] for row in rows(comparison_table(grid, scored(grid)))[2:]] == ["a/x layers.1", "b/y layers.1"]
+
+
+def test_a_line_in_a_name_ends_no_cell() -> None:
+    models = ("a|b", "c")
+    grid = cells(small(model=models), {model: [Hookpoint("layers.1", 32)] for model in models})
+    _, rule, *rows = comparison_table(grid, {}).splitlines()
+    assert "a\\|b layers.1" in rows[0]
+    assert {row.replace("\\|", "").count("|") for row in rows} == {rule.count("|")}

@@ -65,3 +65,13 @@ def test_drawing_again_gives_the_same_files(tmp_path: Path) -> None:
         write_figures("name", grid(k=(16, 64), seed=(0, 1)), tmp_path / directory)
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+
+def test_names_are_no_formulas_and_no_markup(tmp_path: Path) -> None:
+    records = grid(model=("/a/x$\\b$_{<b>", "/b/x$\\b$_{<b>"), hookpoint=("layers.$1$^",), variant=("topk", "mp"))
+    write_figures("$\\frac$ <i>", records, tmp_path)
+    assert (tmp_path / "dead_and_fvu.png").is_file()
+    page = (tmp_path / "figures.html").read_text(encoding="utf-8")
+    for model in "ab":  # two of one name are told apart
+        assert f"{model}\\u002fx$\\\\b$_{{&lt;b&gt;" in page
+    assert "<i>" not in page.replace(get_plotlyjs(), "")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
@@ -71,7 +72,42 @@ def test_k_beyond_the_latents_is_refused_with_the_place() -> None:
     assert cells(small(k=(64,), expansion_factor=(2,)), POINTS)
 
 
-def test_models_whose_trials_share_a_name_are_refused() -> None:
-    cfg = small(model=("a/llama", "b/llama"))
-    with pytest.raises(UserError, match=r"^model 'b/llama': .*share the name .* with 'a/llama'"):
-        cells(cfg, dict.fromkeys(cfg.model, POINTS["packaged"]))
+@pytest.mark.parametrize("models", [("a/llama", "b/llama"), ("x/a b/m", "x/a_b/m"), ("a", "b/a/", "./a")])
+def test_models_of_one_name_have_trials_of_their_own(models: tuple[str, ...]) -> None:
+    cfg = small(model=(*models, "another"))
+    grid = cells(cfg, dict.fromkeys(cfg.model, POINTS["packaged"]))
+    assert len(grid) == len({cell.name for cell in grid}) == 4 * len(cfg.model)
+    assert all(set("/: ").isdisjoint(cell.name) for cell in grid)
+    assert {cell.name for cell in grid} == {
+        cell.name for cell in cells(cfg, dict.fromkeys(cfg.model, POINTS["packaged"]))
+    }
+    assert [Cell(**json.loads(json.dumps(cell.to_json()))).name for cell in grid] == [cell.name for cell in grid]
+
+
+def test_hookpoints_that_differ_in_a_sign_only_have_trials_of_their_own() -> None:
+    points = [Hookpoint(name, 32) for name in ("layers.1.mlp:in", "layers.1.mlp_in", "layers.2")]
+    names = {cell.name for cell in cells(small(variant=("topk",)), {"packaged": points})}
+    assert len(names) == 3
+    assert "packaged-layers.2-topk-k32-ef8-s0" in names
+
+
+def test_names_of_trials_stay_as_they_were() -> None:
+    """A sweep is resumed by them."""
+    cfg = small(model=("org/llama", "/data/gpt 2"), variant=("mp",))
+    assert {cell.name for cell in cells(cfg, dict.fromkeys(cfg.model, POINTS["packaged"]))} == {
+        f"{model}-{hookpoint}-mp-k32-ef8-s0"
+        for model in ("llama", "gpt_2") for hookpoint in ("layers.1", "layers.1.mlp_in")
+    }  # fmt: skip
+
+
+def test_a_name_is_cut_to_what_a_file_system_takes() -> None:
+    points = [Hookpoint(f"{'a' * 300}.{last}", 32) for last in ("b", "c")]
+    names = {cell.name for cell in cells(small(k=(4, 8)), {"m" * 200: points})}
+    assert len(names) == 8
+    assert max(map(len, names)) == 255
+
+
+def test_one_directory_written_in_two_ways_is_refused(tmp_path: Path) -> None:
+    models = (str(tmp_path), f"{tmp_path}/../{tmp_path.name}")
+    with pytest.raises(UserError, match=r"^model '.*': is the same directory as '.*'$"):
+        cells(small(model=models), dict.fromkeys(models, POINTS["packaged"]))

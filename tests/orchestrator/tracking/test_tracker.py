@@ -177,3 +177,18 @@ def test_credentials_reach_neither_disk_nor_log(
     output = capfd.readouterr()
     assert "127.0.0.1" in written and "127.0.0.1" in caplog.text
     assert "hunter2" not in written + caplog.text + output.out + output.err
+
+
+MODELS = ["a/b", "/data/model", "../model", "./model/", "a//b", "mo|d$x?", "~", "a@b", "é", "m" * 300, "a/" * 200]
+
+
+def test_mlflow_takes_the_keys_of_tags_whatever_a_model_is_called(
+    storage: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracker = open_tracker(storage)
+    tracker.start_sweep({}, {f"model.fingerprint.{model}": model for model in MODELS}, {})
+    assert tracker.finish() == 0
+    tags = runs(default_uri(storage))[SWEEP].data.tags
+    assert {text for key, text in tags.items() if key.startswith("model.fingerprint.")} == set(MODELS)
+    assert tags["model.fingerprint.a/b"] == "a/b"
+    assert not caplog.records

@@ -1,0 +1,160 @@
+"""Names and paths that something else has to take: a file system, a database, a line of text."""
+
+import os
+import shutil
+
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from tests.messages.mistakes import Mistake, Place, mistake
+
+MISTAKES: dict[str, Mistake] = {}
+
+
+@mistake(MISTAKES, r"name 'x{20}'\.\.\.: has 300 bytes; file systems take 255")
+def a_name_too_long_for_a_file(place: Place) -> list[str]:
+    return ["--name", "x" * 300]
+
+
+@mistake(MISTAKES, r"name 'é{20}'\.\.\.: has 256 bytes; file systems take 255")
+def a_name_too_long_in_bytes_only(place: Place) -> list[str]:
+    return ["--name", "é" * 128]
+
+
+@mistake(MISTAKES, r"name 'a/b': must be a plain directory name")
+def a_name_with_a_slash(place: Place) -> list[str]:
+    return ["--name", "a/b"]
+
+
+@mistake(MISTAKES, r"name '\.\.': must be a plain directory name")
+def a_name_of_the_directory_above(place: Place) -> list[str]:
+    return ["--name", ".."]
+
+
+@mistake(MISTAKES, r"name '\.hidden': must be a plain directory name")
+def a_name_that_hides(place: Place) -> list[str]:
+    return ["--name", ".hidden"]
+
+
+@mistake(MISTAKES, r"name '': must be a plain directory name")
+def an_empty_name(place: Place) -> list[str]:
+    return ["--name", ""]
+
+
+@mistake(MISTAKES, r"name '  ': must be a plain directory name")
+def a_name_of_spaces(place: Place) -> list[str]:
+    return ["--name", "  "]
+
+
+@mistake(MISTAKES, r"name 'two\\nlines': has a control character; rename it, or give a link to it")
+def a_name_of_two_lines(place: Place) -> list[str]:
+    return ["--name", "two\nlines"]
+
+
+@mistake(MISTAKES, r"name 'a\\x00b': has a control character; .*")
+def a_name_with_a_nul(place: Place) -> list[str]:
+    return ["--name", "a\0b"]
+
+
+@mistake(MISTAKES, r"name 'caf\\udce9': is not UTF-8; rename it, or give a link to it")
+def a_name_in_latin1(place: Place) -> list[str]:
+    return ["--name", os.fsdecode(b"caf\xe9")]
+
+
+@mistake(MISTAKES, r"name 'mlflow\.db': what all sweeps share is kept under it; take another")
+def the_name_of_the_database(place: Place) -> list[str]:
+    return ["--name", "mlflow.db"]
+
+
+@mistake(MISTAKES, r"name 'tokens': what all sweeps share is kept under it; take another")
+def the_name_of_the_tokens(place: Place) -> list[str]:
+    return ["--name", "tokens"]
+
+
+@mistake(MISTAKES, r"name 'notes': exists in .*; it is no sweep; take another")
+def the_name_of_a_directory_that_is_no_sweep(place: Place) -> list[str]:
+    (place.path / "runs" / "notes").mkdir(parents=True)
+    return ["--name", "notes"]
+
+
+@mistake(MISTAKES, r"storage '.*/a\\nb': has a control character; rename it, or give a link to it")
+def a_storage_of_two_lines(place: Place) -> list[str]:
+    return ["--storage", str(place.path / "a\nb")]
+
+
+@mistake(MISTAKES, r"storage '.*/caf\\udce9': is not UTF-8; rename it, or give a link to it")
+def a_storage_in_latin1(place: Place) -> list[str]:
+    return ["--storage", str(place.path / os.fsdecode(b"caf\xe9"))]
+
+
+@mistake(MISTAKES, r"storage '.*/x\?token=abc': reads like a secret, and is blanked in what is logged; rename it")
+def a_storage_that_reads_like_a_secret(place: Place) -> list[str]:
+    return ["--storage", str(place.path / "x?token=abc")]
+
+
+@mistake(MISTAKES, r"name 'x\?token=abc': reads like a secret, and is blanked in what is logged; rename it")
+def a_name_that_reads_like_a_secret(place: Place) -> list[str]:
+    return ["--name", "x?token=abc"]
+
+
+@mistake(MISTAKES, r"storage '.*/x{300}': cannot be a directory \(File name too long\)")
+def a_storage_too_long_for_a_file(place: Place) -> list[str]:
+    return ["--storage", str(place.path / ("x" * 300))]
+
+
+@mistake(MISTAKES, r"storage '.*/file': cannot be a directory \(.*\)")
+def a_storage_that_is_a_file(place: Place) -> list[str]:
+    (place.path / "file").touch()
+    return ["--storage", str(place.path / "file")]
+
+
+@mistake(MISTAKES, r"cache_dir '.*/a\\tb': has a control character; .*")
+def a_cache_with_a_tabulator(place: Place) -> list[str]:
+    return ["--cache-dir", str(place.path / "a\tb")]
+
+
+@mistake(MISTAKES, r"model '.*/mod\\udce9l': is not UTF-8; .*")
+def a_model_in_latin1(place: Place) -> list[str]:
+    return ["--model", str(place.path / os.fsdecode(b"mod\xe9l"))]
+
+
+@mistake(MISTAKES, r"model '.*/x{300}': .*File name too long.*")
+def a_model_too_long_for_a_file(place: Place) -> list[str]:
+    return ["--model", str(place.path / ("x" * 300))]
+
+
+@mistake(MISTAKES, r"dataset '.*/caf\\udce9\.txt': is not UTF-8; .*")
+def a_dataset_in_latin1(place: Place) -> list[str]:
+    return ["--dataset", str(place.path / os.fsdecode(b"caf\xe9.txt"))]
+
+
+@mistake(MISTAKES, r"resume 'x{300}': not in .*; there are none")
+def a_name_to_resume_that_is_too_long(place: Place) -> list[str]:
+    return ["--resume", "x" * 300]
+
+
+@mistake(MISTAKES, r"resume '': not in .*; there are none")
+def no_name_to_resume(place: Place) -> list[str]:
+    return ["--resume", ""]
+
+
+@mistake(MISTAKES, r"resume 'a\\nb': has a control character; .*")
+def a_name_to_resume_of_two_lines(place: Place) -> list[str]:
+    return ["--resume", "a\nb"]
+
+
+@mistake(MISTAKES, r"model '.*/model/': is the same directory as '.*/model'")
+def one_model_twice(place: Place) -> list[str]:
+    return ["--model", str(place.tiny_model), f"{place.tiny_model}/"]
+
+
+@mistake(
+    MISTAKES,
+    r"hookpoint 'layers\.3': .*; the closest are .*; that is model '.*/small', and every pattern must fit all models",
+)
+def a_hookpoint_of_one_model_of_two(place: Place) -> list[str]:
+    small = place.path / "small"
+    config = LlamaConfig.from_pretrained(place.tiny_model, num_hidden_layers=2)
+    LlamaForCausalLM(config).save_pretrained(small)
+    for file in place.tiny_model.glob("*token*"):
+        shutil.copy(file, small)
+    return ["--model", str(place.tiny_model), str(small), "--hookpoint", "layers.1", "layers.3"]

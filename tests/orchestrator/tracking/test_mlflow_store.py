@@ -1,0 +1,41 @@
+"""Where the SQLite store is, whatever the storage directory is called."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.figures import command
+from orchestrator.tracking.mlflow_store import default_uri, sqlite_file
+from orchestrator.tracking.reader import read_sweep
+from tests.support.records import SWEEP, log_sweep
+
+ODD = ["x?y #1%20'\"&é", "what?", "100%", "%2F", "a#b", "a b", "a;b@c:d", "back\\slash", "[1]*", "$HOME", "-x", "a..b"]
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), min_size=1, max_size=20))
+def test_the_uri_names_the_file_in_the_directory(name: str) -> None:
+    if name not in (".", ".."):
+        assert sqlite_file(default_uri(Path("/data") / name)) == Path("/data") / name / "mlflow.db"
+
+
+def test_a_plain_path_stays_readable() -> None:
+    assert default_uri(Path("/data/runs-1.a_b")) == "sqlite:////data/runs-1.a_b/mlflow.db"
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_runs_are_kept_and_drawn_in_a_directory_of_any_name(name: str, tmp_path: Path, empty_store: Path) -> None:
+    odd = tmp_path / "above" / name
+    odd.mkdir(parents=True)
+    if name != ODD[0]:  # that one is made by MLflow, which takes a second
+        shutil.copy(empty_store, odd)
+    log_sweep(odd)
+    assert (odd / "mlflow.db").stat().st_size >= empty_store.stat().st_size
+    assert os.listdir(tmp_path / "above") == [name], "and nothing beside it"  # noqa: PTH208
+    assert len(read_sweep(default_uri(odd), SWEEP).records) == 8
+    assert len([*odd.glob("mlartifacts/*/artifacts/config.json")]) == 1
+    assert command.main([SWEEP, "--storage", str(odd), "--out", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "figures.html").is_file()
