@@ -127,12 +127,12 @@ def a_dataset_in_latin1(place: Place) -> list[str]:
     return ["--dataset", str(place.path / os.fsdecode(b"caf\xe9.txt"))]
 
 
-@mistake(MISTAKES, r"resume 'x{300}': not in .*; there are none")
+@mistake(MISTAKES, r"resume 'x{300}': not in .*; there are none; .*")
 def a_name_to_resume_that_is_too_long(place: Place) -> list[str]:
     return ["--resume", "x" * 300]
 
 
-@mistake(MISTAKES, r"resume '': not in .*; there are none")
+@mistake(MISTAKES, r"resume '': not in .*; there are none; .*")
 def no_name_to_resume(place: Place) -> list[str]:
     return ["--resume", ""]
 
