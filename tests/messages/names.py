@@ -101,6 +101,36 @@ def a_storage_too_long_for_a_file(place: Place) -> list[str]:
     return ["--storage", str(place.path / ("x" * 300))]
 
 
+@mistake(MISTAKES, r"storage '\.\.\.x{20}': its path has \d{4} bytes; SQLite takes 494")
+def a_storage_too_deep_for_the_database(place: Place) -> list[str]:
+    return ["--storage", str(place.path.joinpath(*["x" * 250] * 5))]
+
+
+@mistake(MISTAKES, r"storage '.*/circle': cannot be a directory \(.*\)")
+def a_storage_that_links_to_itself(place: Place) -> list[str]:
+    (place.path / "circle").symlink_to("circle")
+    return ["--storage", str(place.path / "circle")]
+
+
+@mistake(MISTAKES, r"storage '.*/gone/runs': cannot be a directory \(.*\)")
+def a_storage_below_a_link_to_nowhere(place: Place) -> list[str]:
+    (place.path / "gone").symlink_to("nowhere")
+    return ["--storage", str(place.path / "gone" / "runs")]
+
+
+@mistake(MISTAKES, r"model '.*/circle': .*")
+def a_model_that_links_to_itself(place: Place) -> list[str]:
+    (place.path / "circle").symlink_to("circle")
+    return ["--model", str(place.path / "circle")]
+
+
+@mistake(MISTAKES, r"resume 'circle': not in .*; there are none")
+def a_sweep_to_resume_that_links_to_itself(place: Place) -> list[str]:
+    (place.path / "runs").mkdir()
+    (place.path / "runs" / "circle").symlink_to("circle")
+    return ["--resume", "circle"]
+
+
 @mistake(MISTAKES, r"storage '.*/file': cannot be a directory \(.*\)")
 def a_storage_that_is_a_file(place: Place) -> list[str]:
     (place.path / "file").touch()
