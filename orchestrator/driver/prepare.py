@@ -1,5 +1,7 @@
 """What is checked and predicted before a sweep begins: text, hookpoints, grid, hardware, cost."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from orchestrator.errors import UserError
@@ -29,21 +31,27 @@ def prepare(cfg: SweepConfig, hardware: Hardware) -> Prepared:
     check_text(cfg.text_config())
     for model in cfg.model:
         check_model(model, cfg.context_length)
-    asked = {model: _asked(cfg, model) for model in cfg.model}
+    asked, hookpoints = {}, {}
+    for model in cfg.model:
+        with _named(model, cfg):
+            asked[model] = resolve_hookpoints(model, cfg.hookpoint)
     grid = cells(cfg, asked)
-    hookpoints = {model: _extracted(model, points, grid) for model, points in asked.items()}
+    for model, points in asked.items():
+        with _named(model, cfg):
+            hookpoints[model] = _extracted(model, points, grid)
     shares = share(hardware, cfg.gpus_per_trial, len(cfg.model))
     return Prepared(cfg, hookpoints, grid, shares, make_plan(cfg, grid, hookpoints, hardware, shares))
 
 
-def _asked(cfg: SweepConfig, model: str) -> list[Hookpoint]:
-    """The hookpoints of the grid in one model. Raises UserError, which says of several models which it is about."""
+@contextmanager
+def _named(model: str, cfg: SweepConfig) -> Iterator[None]:
+    """Add to a UserError which of several models it is about."""
     try:
-        return resolve_hookpoints(model, cfg.hookpoint)
+        yield
     except UserError as error:
         if len(cfg.model) == 1 or f"model {model!r}" in str(error):
             raise
-        raise UserError(f"{error}; that is model {model!r}, and every pattern must fit all models") from None
+        raise UserError(f"{error}; that is model {model!r}, and every trial must fit all models") from None
 
 
 def _extracted(model: str, asked: list[Hookpoint], grid: list[Cell]) -> list[Hookpoint]:

@@ -1,6 +1,7 @@
 """What every sweep is, whatever its coders are trained on: a grid of coders, how they train, where it all is kept."""
 
 import json
+import os
 import unicodedata
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -17,6 +18,9 @@ CODER_AXES = ("k", "expansion_factor", "variant", "seed")
 
 RESERVED = ("mlartifacts", "mlflow.db", "mlflow.db-journal", "mlflow.db-shm", "mlflow.db-wal", "tokens")
 """What lies beside the sweeps in their storage."""
+
+MAX_STORAGE_BYTES = 494
+"""SQLite takes 512 for a file and its journal, `/mlflow.db-journal` here, with a byte for its end."""
 
 C = TypeVar("C", bound="BaseConfig")
 
@@ -112,6 +116,11 @@ class BaseConfig:
             for text in map(str, value if isinstance(value, tuple) else (value,)):
                 if field.name != "tracking_uri":
                     check_text(field.name, text, path=isinstance(value, Path))
+        length = len(os.fsencode(os.path.realpath(self.storage)))  # Path.resolve raises for links in a circle
+        if self.tracking_uri is None and length > MAX_STORAGE_BYTES:
+            raise UserError(
+                f"storage '...{str(self.storage)[-20:]}': its path has {length} bytes; SQLite takes {MAX_STORAGE_BYTES}"
+            )
         if self.name is None:
             return
         if not self.name.strip() or "/" in self.name or self.name.startswith("."):

@@ -2,12 +2,22 @@
 
 import os
 import shutil
+from pathlib import Path
 
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests.messages.mistakes import Mistake, Place, mistake
 
 MISTAKES: dict[str, Mistake] = {}
+
+
+def another_model(place: Place, name: str, **changes: int) -> Path:
+    """The tiny model in another shape."""
+    directory = place.path / name
+    LlamaForCausalLM(LlamaConfig.from_pretrained(place.tiny_model, **changes)).save_pretrained(directory)
+    for file in place.tiny_model.glob("*token*"):
+        shutil.copy(file, directory)
+    return directory
 
 
 @mistake(MISTAKES, r"name 'x{20}'\.\.\.: has 300 bytes; file systems take 255")
@@ -101,6 +111,36 @@ def a_storage_too_long_for_a_file(place: Place) -> list[str]:
     return ["--storage", str(place.path / ("x" * 300))]
 
 
+@mistake(MISTAKES, r"storage '\.\.\.x{20}': its path has \d{4} bytes; SQLite takes 494")
+def a_storage_too_deep_for_the_database(place: Place) -> list[str]:
+    return ["--storage", str(place.path.joinpath(*["x" * 250] * 5))]
+
+
+@mistake(MISTAKES, r"storage '.*/circle': cannot be a directory \(.*\)")
+def a_storage_that_links_to_itself(place: Place) -> list[str]:
+    (place.path / "circle").symlink_to("circle")
+    return ["--storage", str(place.path / "circle")]
+
+
+@mistake(MISTAKES, r"storage '.*/gone/runs': cannot be a directory \(.*\)")
+def a_storage_below_a_link_to_nowhere(place: Place) -> list[str]:
+    (place.path / "gone").symlink_to("nowhere")
+    return ["--storage", str(place.path / "gone" / "runs")]
+
+
+@mistake(MISTAKES, r"model '.*/circle': .*")
+def a_model_that_links_to_itself(place: Place) -> list[str]:
+    (place.path / "circle").symlink_to("circle")
+    return ["--model", str(place.path / "circle")]
+
+
+@mistake(MISTAKES, r"resume 'circle': not in .*; there are none")
+def a_sweep_to_resume_that_links_to_itself(place: Place) -> list[str]:
+    (place.path / "runs").mkdir()
+    (place.path / "runs" / "circle").symlink_to("circle")
+    return ["--resume", "circle"]
+
+
 @mistake(MISTAKES, r"storage '.*/file': cannot be a directory \(.*\)")
 def a_storage_that_is_a_file(place: Place) -> list[str]:
     (place.path / "file").touch()
@@ -149,12 +189,21 @@ def one_model_twice(place: Place) -> list[str]:
 
 @mistake(
     MISTAKES,
-    r"hookpoint 'layers\.3': .*; the closest are .*; that is model '.*/small', and every pattern must fit all models",
+    r"hookpoint 'layers\.3': .*; the closest are .*; that is model '.*/small', and every trial must fit all models",
 )
 def a_hookpoint_of_one_model_of_two(place: Place) -> list[str]:
-    small = place.path / "small"
-    config = LlamaConfig.from_pretrained(place.tiny_model, num_hidden_layers=2)
-    LlamaForCausalLM(config).save_pretrained(small)
-    for file in place.tiny_model.glob("*token*"):
-        shutil.copy(file, small)
+    small = another_model(place, "small", num_hidden_layers=2)
     return ["--model", str(place.tiny_model), str(small), "--hookpoint", "layers.1", "layers.3"]
+
+
+@mistake(
+    MISTAKES,
+    r"variant 'mp-transcoder': needs as many inputs as outputs, and 'layers\.1\.mlp\.up_proj' has 32 and 64; "
+    r"that is model '.*/model', and every trial must fit all models",
+)
+def a_transcoder_that_fits_one_model_of_two(place: Place) -> list[str]:
+    square = another_model(place, "square", intermediate_size=32)
+    return [
+        "--model", str(square), str(place.tiny_model), "--variant", "mp-transcoder",
+        "--hookpoint", "layers.1.mlp.up_proj",
+    ]  # fmt: skip

@@ -3,12 +3,15 @@
 import dataclasses
 import json
 import math
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator.errors import UserError
+from orchestrator.grid.base_config import MAX_STORAGE_BYTES
 from orchestrator.grid.config import AXES, SweepConfig
 from tests.support.configs import small
 
@@ -161,3 +164,18 @@ def test_fields_of_another_version_are_refused() -> None:
     text = json.dumps(small().to_json() | {"sparsity": 1, "gate": 2})
     with pytest.raises(UserError, match=r"^sweep.json: unknown fields gate, sparsity; .*another version"):
         SweepConfig.from_json(text)
+
+
+def test_a_storage_is_as_deep_as_sqlite_goes(tmp_path: Path) -> None:
+    length = MAX_STORAGE_BYTES - len(str(tmp_path / "x" / "y"))
+    deepest = tmp_path / "x" / ("y" * (length // 2)) / ("z" * (length - length // 2))
+    deepest.mkdir(parents=True)
+    assert len(str(deepest)) == MAX_STORAGE_BYTES
+    with closing(sqlite3.connect(deepest / "mlflow.db")) as store:
+        store.execute("CREATE TABLE t (a)")
+        store.commit()
+    assert SweepConfig(storage=deepest).storage == deepest
+    deeper = deepest.with_name(deepest.name + "z")
+    with pytest.raises(UserError, match=r"^storage '\.\.\.z{20}': its path has 495 bytes; SQLite takes 494$"):
+        SweepConfig(storage=deeper)
+    assert SweepConfig(storage=deeper, tracking_uri="http://host").storage == deeper
