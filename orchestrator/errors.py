@@ -1,5 +1,23 @@
-"""The one exception whose text is meant for the person at the keyboard."""
+"""The one exception whose text is meant for the person at the keyboard, and wording that such texts share."""
+
+import difflib
+from collections.abc import Collection
+
+_LONGEST = 60
 
 
 class UserError(ValueError):
     """A mistake in what the user asked for; its message is one line that names field, value and what is allowed."""
+
+
+def shown(word: str, *, quoted: bool = True) -> str:
+    """A word that somebody typed as it stands in a message: on one line, and cut where it is long."""
+    text = repr(word[:_LONGEST])[1:-1] + ("…" if len(word) > _LONGEST else "")
+    return f"'{text}'" if quoted else text
+
+
+def did_you_mean(word: str, allowed: Collection[str]) -> str:
+    """The allowed word that is close to the one given, as a question; nothing where none is."""
+    by_lower = {name.lower(): name for name in allowed}
+    near = difflib.get_close_matches(word.strip().lower(), by_lower, 1, 0.6)
+    return f"did you mean {by_lower[near[0]]}? " if near else ""

@@ -3,13 +3,14 @@
 import fcntl
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
-from orchestrator.errors import UserError
+from orchestrator.errors import UserError, did_you_mean
 from orchestrator.grid.base_config import BaseConfig
 
 SWEEP_FILE = "sweep.json"
@@ -56,10 +57,19 @@ def claim(cfg: BaseConfig) -> Path:
 
 def saved_config(storage: Path, name: str) -> str:
     """What `claim` wrote for the sweep to resume, as text. Raises UserError where there is none."""
+    found = Path(name)
+    if found.name != name:
+        if (place := found if (found / SWEEP_FILE).is_file() else storage / name).is_dir():
+            where = shlex.join(["--storage", str(place.parent), "--resume", place.name])
+            raise UserError(f"resume {name!r}: must be a name, not a path; type {where}")
+        raise UserError(f"resume {name!r}: must be a name, not a path; its directory is named by --storage")
     path = storage / name / SWEEP_FILE
     if not path.is_file():
         there = sorted(found.parent.name for found in storage.glob(f"*/{SWEEP_FILE}"))
-        raise UserError(f"resume {name!r}: not in {storage}; there are {', '.join(there) or 'none'}")
+        raise UserError(
+            f"resume {name!r}: not in {storage}, where there are {', '.join(there) or 'none'}; "
+            f"{did_you_mean(name, there)}a sweep that is elsewhere needs --storage DIR"
+        )
     return path.read_text()
 
 

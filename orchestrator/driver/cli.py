@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import ray
 
+from orchestrator.command_line.read import reader_may_leave
 from orchestrator.driver.claims import directory_of, locked
 from orchestrator.driver.inputs import gather_inputs
 from orchestrator.driver.prepare import prepare
@@ -42,7 +43,8 @@ def _main(description: str, experiment: str, presets: Mapping[str, SweepConfig],
             argv, SweepConfig, Command, lambda name: _preset(name, presets, hardware), description, experiment
         )
         prepared = prepare(request.cfg, hardware)
-        sys.stdout.write(prepared.plan.describe() + "\n")
+        with reader_may_leave():
+            sys.stdout.write(prepared.plan.describe() + "\n")
         if request.plan:
             return 0
         with directory_of(request.cfg, request.resume) as directory, locked(directory):

@@ -3,11 +3,13 @@
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
+
+import tyro
 
 from models.training import TrainConfig
 from models.variants import VARIANTS
-from orchestrator.errors import UserError
+from orchestrator.errors import UserError, did_you_mean
 from orchestrator.redaction import redact
 
 CODER_AXES = ("k", "expansion_factor", "variant", "seed")
@@ -22,13 +24,16 @@ class BaseConfig:
 
     axes: ClassVar[tuple[str, ...]] = CODER_AXES
     """Fields that hold several values, every combination of which is a trial."""
+    variants: ClassVar[tuple[str, ...]] = tuple(VARIANTS)
+    """Values of `variant`."""
 
     k: tuple[int, ...] = (32,)
     """Active latents per token."""
     expansion_factor: tuple[int, ...] = (8,)
     """Latents as a multiple of the width at the hookpoint."""
-    variant: tuple[str, ...] = ("topk", "mp")
-    """Sparse coders, by their names in models/variants.py."""
+    variant: Annotated[
+        tuple[str, ...], tyro.conf.arg(help=f"Sparse coders, of: {', '.join(VARIANTS)} (docs/variants.md).")
+    ] = ("topk", "mp")
     seed: tuple[int, ...] = (0,)
     """Seeds of initialisation and data order."""
 
@@ -61,7 +66,9 @@ class BaseConfig:
                 raise UserError(f"{axis} {', '.join(repeated)}: given twice, which would make duplicate cells")
         for variant in self.variant:
             if variant not in VARIANTS:
-                raise UserError(f"variant {variant!r}: allowed are {', '.join(VARIANTS)}")
+                raise UserError(
+                    f"variant {variant!r}: {did_you_mean(variant, VARIANTS)}allowed are {', '.join(VARIANTS)}"
+                )
         for axis in ("k", "expansion_factor"):
             for value in getattr(self, axis):
                 if value < 1:

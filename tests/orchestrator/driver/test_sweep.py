@@ -41,7 +41,7 @@ pytestmark = pytest.mark.sweep
 
 def command(model: Path, storage: Path, name: str, *more: str) -> list[str]:
     flags = {"--model": str(model), "--storage": str(storage), "--name": name, **GRID, **SIZES}
-    words = [word for flag, values in flags.items() for word in (flag, *values.split())]
+    words = [word for flag, values in flags.items() if flag not in more for word in (flag, *values.split())]
     return [sys.executable, str(SCRIPT), *words, *more]
 
 
@@ -226,7 +226,7 @@ BAD = {
     "hookpoint": "--hookpoint layers.99",
     "k 999": "--k 999",
     "k 0": "--k 0",
-    "k ()": "--k",
+    "k: --k needs": "--k",
     "seed 1": "--seed 1 1",
     "text_column": "--dataset {file} --text-column body",
     "train_tokens": "--train-tokens 100",
@@ -251,8 +251,7 @@ def test_bad_input_is_one_line(
     file = tmp_path / "text.jsonl"
     file.write_text(json.dumps({"text": "words"}) + "\n")
     given = BAD[field].format(file=file).split()
-    flags = [*command(tiny_model, storage, "bad")[2:]]
-    assert main("", "smollm_grid", PRESETS, [*flags, *given]) == 2
+    assert main("", "smollm_grid", PRESETS, command(tiny_model, storage, "bad", *given)[2:]) == 2
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     assert errors[0].startswith(f"error: {field}")
