@@ -87,7 +87,8 @@ def _near(word: str, flags: Sequence[Flag]) -> list[str]:
         return []
     shared = {name: len(set(name.split("-")) & set(key.split("-"))) for name in names}
     alike = {name: difflib.SequenceMatcher(None, key, name).ratio() for name in names}
-    close = [name for name in names if alike[name] >= 0.75] or [name for name in names if shared[name]]
+    begun = [name for name in names if len(key) > 1 and name.startswith(key)]
+    close = begun or [name for name in names if alike[name] >= 0.75] or [name for name in names if shared[name]]
     return [f"--{name}" for name in sorted(close, key=lambda name: (-shared[name], -alike[name]))[:3]]
 
 

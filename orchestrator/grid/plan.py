@@ -1,7 +1,7 @@
 """What a sweep will cost, predicted from shapes alone."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -10,7 +10,7 @@ from orchestrator.activations.tables import table_bytes
 from orchestrator.grid.cells import Cell
 from orchestrator.grid.config import SweepConfig
 from orchestrator.grid.hardware import Hardware, Shares
-from orchestrator.language_models.hookpoints import Hookpoint
+from orchestrator.language_models.hookpoints import Hookpoint, what_patterns_meant
 from orchestrator.language_models.loading import forward_flops
 
 ASSUMED_GPU_FLOPS = 50e12
@@ -33,6 +33,8 @@ class Plan:
     """Flops a second of all extractors together."""
     shard_bytes: dict[str, int]
     """Of one shard over all hookpoints of each model."""
+    meant: list[str] = field(default_factory=list)
+    """Lines on what the wildcards of hookpoints meant."""
 
     def cell_flops(self, cell: Cell) -> float:
         """Training work of one cell."""
@@ -72,6 +74,7 @@ class Plan:
         return "\n".join(
             [
                 *lines,
+                *self.meant,
                 f"{len(self.cells)} trials, {self.concurrent} at a time; {total / 1e15:.3g} PFLOP of training, "
                 f"{self.extract_flops / 1e15:.3g} PFLOP of language model for {self.total_shards} shards",
                 f"activations: {_gb(self.store_bytes)} in the object store if all are kept",
@@ -102,6 +105,11 @@ def make_plan(
             model: table_bytes(cfg.blocks_per_shard * cfg.context_length, [p.width for p in points], cfg.shard_dtype)
             for model, points in hookpoints.items()
         },
+        meant=[
+            f"{model}: {line}" if len(hookpoints) > 1 else line
+            for model, points in hookpoints.items()
+            for line in what_patterns_meant(cfg.hookpoint, points)
+        ],
     )
 
 

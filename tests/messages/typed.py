@@ -152,7 +152,20 @@ def a_sweep_misspelt(place: Place) -> list[str]:
 
 # --- hookpoints ---
 
-
-@mistake(MISTAKES, r"hookpoint 'layers\.99': .*")
-def a_layer_beyond_the_last(place: Place) -> list[str]:
-    return ["--hookpoint", "layers.99"]
+typed("a_layer_beyond_the_last", ["--hookpoint", "layers.99"], r"hookpoint 'layers\.99': .* closest are layers\.3,.*")
+typed("transformerlens", ["--hookpoint", "blocks.1.hook_resid_post"], r"hookpoint .*: .*; did you mean layers\.1\?")
+typed("transformerlens_input", ["--hookpoint", "blocks.1.hook_resid_pre"], r"hookpoint .*; did you mean layers\.1:in\?")
+typed("a_path_in_the_whole_model", ["--hookpoint", "model.layers.3"], r"hookpoint .*; did you mean layers\.3\?")
+typed("a_path_in_a_gpt2", ["--hookpoint", "transformer.h.3"], r"hookpoint .*; did you mean layers\.3\?")
+typed("a_path_in_a_gpt_neox", ["--hookpoint", "gpt_neox.layers.2"], r"hookpoint .*; did you mean layers\.2\?")
+typed("a_hookpoint_in_capitals", ["--hookpoint", "Layers.1.MLP"], r"hookpoint .*; did you mean layers\.1\.mlp\?")
+typed("the_last_layer_as_minus_one", ["--hookpoint", "layers.-1"], r"hookpoint .*; did you mean layers\.3\?")
+typed("a_layers_number", ["--hookpoint", "2"], r"hookpoint '2': .*; did you mean layers\.2\?")
+typed("the_head", ["--hookpoint", "lm_head"], r"hookpoint 'lm_head': the head is outside the base model, .*")
+typed(
+    "hookpoints_with_a_comma",
+    ["--hookpoint", "layers.1,layers.2"],
+    r"hookpoint .*: several values are separated by spaces: --hookpoint layers\.1 layers\.2",
+)
+typed("hookpoints_in_quotes", ["--hookpoint", "layers.1 layers.2"], r"hookpoint .*: .* without quotes around them all")
+typed("braces_in_quotes", ["--hookpoint", "layers.{1,2}"], r"hookpoint .*: wildcards are \*, \? and \[\.\.\.\], not .*")

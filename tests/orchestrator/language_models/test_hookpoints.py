@@ -42,9 +42,10 @@ def test_resolved_names_can_be_captured(tiny_model: Path, tiny: LanguageModel, t
     [
         ("layers.7", r"hookpoint 'layers\.7': matches no module .* closest are layers\.3,"),
         ("layers.7.mlp:in", r"closest are layers\.3\.mlp,"),
-        ("layer.1.mlp", r"closest are layers\.1\.mlp"),
+        ("layer.1.mlp", r"did you mean layers\.1\.mlp\?"),
         ("rotary_emb", r"not a \[batch, sequence, width\] tensor"),
         ("layers", r"not a \[batch, sequence, width\] tensor"),
+        ("layrs.1.mlp", r"closest are layers\.1\.mlp"),
         ("layers.1:out", r"only suffix is ':in'"),
     ],
 )
