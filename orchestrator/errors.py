@@ -18,6 +18,9 @@ def shown(word: str, *, quoted: bool = True) -> str:
 
 def did_you_mean(word: str, allowed: Collection[str]) -> str:
     """The allowed word that is close to the one given, as a question; nothing where none is."""
+    words = word.split()
+    if len(words) > 1 and all(each in allowed for each in words):
+        return f"did you mean {' '.join(words)}, without quotes around them all? "
     by_lower = {name.lower(): name for name in allowed}
     near = difflib.get_close_matches(word.strip().lower(), by_lower, 1, 0.7)
     return f"did you mean {by_lower[near[0]]}? " if near else ""

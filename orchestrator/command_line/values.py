@@ -1,7 +1,8 @@
 """Whether a word can be a value of its flag, and what to type where it cannot."""
 
 import re
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +14,24 @@ _TOO_LARGE = 2**63
 """Whole numbers end here in everything that counts tokens: torch, Arrow, SQLite."""
 
 
-def check_value(flag: Flag, word: str) -> None:
-    """Raises UserError where the word is no value of the flag."""
+def check_value(flag: Flag, word: str, given: Sequence[str]) -> None:
+    """Raises UserError where the word is no value of the flag; `given` is all that was given to it."""
     if not word:
-        raise UserError(f"{flag.name} '': is empty; give a value, or leave {flag.option} out for the default")
+        otherwise = "" if flag.required else f", or leave {flag.option} out for the default"
+        raise UserError(f"{flag.name} '': is empty; give a value{otherwise}")
     if flag.optional and word == "None":
         return
     if flag.choices and word not in flag.choices:
         suggestion = did_you_mean(word, flag.choices)
         raise UserError(f"{flag.name} {shown(word)}: {suggestion}allowed are {', '.join(flag.choices)}")
     if flag.kind is int:
-        _check_number(flag, word, int)
+        _check_number(flag, word, given, int)
         if abs(int(word)) >= _TOO_LARGE:
             raise UserError(f"{flag.name} {shown(word)}: is too large; must be below 2**63")
     elif flag.kind is float:
-        _check_number(flag, word, float)
+        _check_number(flag, word, given, float)
     elif flag.many and flag.kind is str and re.search(r"\S,\S", _outside_brackets(word)) and not Path(word).exists():
-        raise UserError(f"{flag.name} {shown(word)}: several values are {_apart(flag, word.split(','))}")
+        raise UserError(f"{flag.name} {shown(word)}: several values are {_apart(flag, given)}")
 
 
 def wanted(flag: Flag) -> str:
@@ -40,10 +42,10 @@ def wanted(flag: Flag) -> str:
     return f"{what}s, separated by spaces" if flag.many else f"a {what}"
 
 
-def _check_number(flag: Flag, word: str, number: Callable[[str], Any]) -> None:
+def _check_number(flag: Flag, word: str, given: Sequence[str], number: Callable[[str], Any]) -> None:
     if _is(number, word):
         return
-    parts = [part for part in _SEPARATORS.split(word) if part]
+    parts = [part for each in given for part in _SEPARATORS.split(each) if part]
     if flag.many and len(parts) > 1 and all(_is(number, part) for part in parts):
         what = "whole numbers" if number is int else "numbers"
         raise UserError(f"{flag.name} {shown(word)}: {what} are {_apart(flag, parts)}")
@@ -70,8 +72,9 @@ def _meant(word: str, number: Callable[[str], Any]) -> str:
     return ""
 
 
-def _apart(flag: Flag, parts: list[str]) -> str:
-    return f"separated by spaces: {flag.option} {' '.join(part.strip() for part in parts if part.strip())}"
+def _apart(flag: Flag, given: Sequence[str]) -> str:
+    parts = [part.strip() for each in given for part in each.split(",") if part.strip()]
+    return f"separated by spaces: {flag.option} {shlex.join(parts)}"
 
 
 def _outside_brackets(word: str) -> str:

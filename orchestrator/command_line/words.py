@@ -15,6 +15,22 @@ from orchestrator.errors import UserError, shown
 
 HELP = ("-h", "--help")
 _DASHES = "-\u2010\u2012\u2013\u2014\u2212"  # a word processor makes others of two hyphens
+_ELSEWHERE = {
+    "hookpoint": ("layer", "layers", "hook-name", "hook-point", "module"),
+    "expansion-factor": ("num-latents", "n-latents", "dict-size", "d-sae", "width"),
+    "variant": ("architecture", "activation", "sae-type", "trainer"),
+    "lr": ("learning-rate",),
+    "batch-tokens": ("batch-size",),
+    "train-tokens": ("steps", "epochs", "num-tokens", "max-tokens", "training-tokens"),
+    "context-length": ("ctx-len", "context-size", "seq-len", "max-length"),
+    "warmup-steps": ("lr-warmup-steps",),
+    "dataset-split": ("split",),
+    "storage": ("output-dir", "out-dir", "save-dir", "log-dir"),
+    "gpus-per-trial": ("gpus", "device", "num-gpus"),
+    "name": ("run-name",),
+    "plan": ("dry-run",),
+}
+"""What flags are called in other programs that train sparse autoencoders."""
 _NEGATIVE_NUMBER = re.compile(r"-(\d.*|\.\d.*|inf|infinity|nan)", re.IGNORECASE)
 
 
@@ -28,7 +44,8 @@ def check_words(argv: Sequence[str], command: type) -> None:
     flags = flags_of(command)
     spoken: dict[str, str] = {}
     loose: list[tuple[str, Flag | None]] = []
-    for option, values in _groups(argv):
+    groups = list(_groups(argv))
+    for index, (option, values) in enumerate(groups):
         if option is None or option in HELP:
             loose += [(value, None) for value in values]
             continue
@@ -39,9 +56,11 @@ def check_words(argv: Sequence[str], command: type) -> None:
         spoken[flag.name] = typed
         takes = 0 if flag.kind is bool else len(values) if flag.many else 1
         if takes > len(values) or (flag.many and not values):
-            raise UserError(f"{flag.name}: {option} needs {wanted(flag)} after it")
+            raise UserError(
+                f"{flag.name}: {option} needs {wanted(flag)} after it{_hyphen(option, groups[index:], flags)}"
+            )
         for value in values[:takes]:
-            check_value(flag, value)
+            check_value(flag, value, values)
         loose += [(value, flag) for value in values[takes:]]
     _check_loose(loose, flags)
 
@@ -64,13 +83,29 @@ def _groups(argv: Sequence[str]) -> Iterator[tuple[str | None, list[str]]]:
     yield option, values
 
 
-def _flag(option: str, flags: Sequence[Flag]) -> Flag:
+def _hyphen(option: str, groups: Sequence[tuple[str | None, list[str]]], flags: Sequence[Flag]) -> str:
+    """What to add for a flag without a value, where the word after it may have been the value."""
+    after = groups[1][0] if len(groups) > 1 else None
+    if after is None or _find(after, flags):
+        return ""
+    return f"; one that begins with a hyphen is typed {shlex.quote(f'{option}={after}')}"
+
+
+def _find(option: str, flags: Sequence[Flag]) -> Flag | None:
     """The flag that was typed; hyphens and underscores are the same, as to the parser."""
     spelled = option.replace("_", "-")
     for flag in flags:
-        negated = flag.kind is bool and spelled == f"--no-{flag.option[2:]}"
-        if not flag.positional and (spelled == flag.option or negated):
+        if spelled == flag.option or (flag.kind is bool and spelled == f"--no-{flag.option[2:]}"):
             return flag
+    return None
+
+
+def _flag(option: str, flags: Sequence[Flag]) -> Flag:
+    flag = _find(option, flags)
+    if flag and flag.positional:
+        raise UserError(f"{flag.name}: is given without {option}, as a word of its own")
+    if flag:
+        return flag
     near = _near(option, flags)
     hint = f"did you mean {' or '.join(near)}?" if near else "--help lists all"
     raise UserError(f"{shown(option, quoted=False)}: no such flag; {hint}")
@@ -80,14 +115,13 @@ def _near(word: str, flags: Sequence[Flag]) -> list[str]:
     """Flags that the word may have been meant for, the likeliest first."""
     key = word.lstrip(_DASHES).replace("_", "-").lower()
     names = [flag.option[2:] for flag in flags if not flag.positional]
-    initials = "".join(part[:1] for part in key.split("-"))
-    if exact := [name for name in names if name == key or (name == initials and "-" in key)]:
+    if exact := [name for name in names if name == key or key in _ELSEWHERE.get(name, ())]:
         return [f"--{exact[0]}"]
     if not re.search("[a-z]", key):
         return []
     shared = {name: len(set(name.split("-")) & set(key.split("-"))) for name in names}
     alike = {name: difflib.SequenceMatcher(None, key, name).ratio() for name in names}
-    begun = [name for name in names if len(key) > 1 and name.startswith(key)]
+    begun = [name for name in names if min(len(key), len(name)) > 1 and (name.startswith(key) or key.startswith(name))]
     close = begun or [name for name in names if alike[name] >= 0.75] or [name for name in names if shared[name]]
     return [f"--{name}" for name in sorted(close, key=lambda name: (-shared[name], -alike[name]))[:3]]
 
@@ -105,7 +139,7 @@ def _check_loose(loose: Sequence[tuple[str, Flag | None]], flags: Sequence[Flag]
     """What no flag takes belongs to the fields given by their place, one word each."""
     places = [flag for flag in flags if flag.positional]
     for flag, (word, _) in zip(places, loose, strict=False):
-        check_value(flag, word)
+        check_value(flag, word, [word])
     for word, before in loose[len(places) :]:
         raise UserError(_surplus(word, before, flags))
     for flag in places[len(loose) :]:

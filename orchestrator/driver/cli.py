@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import ray
 
 from orchestrator.command_line.read import reader_may_leave
+from orchestrator.command_line.words import asks_for_help
 from orchestrator.driver.claims import directory_of, locked
 from orchestrator.driver.inputs import gather_inputs
 from orchestrator.driver.prepare import prepare
@@ -36,7 +37,7 @@ def main(
 
 
 def _main(description: str, experiment: str, presets: Mapping[str, SweepConfig], argv: Sequence[str]) -> int:
-    connected = join_cluster()
+    connected = not asks_for_help(argv) and join_cluster()
     try:
         hardware = detect(connected)
         request = read_command_line(

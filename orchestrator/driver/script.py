@@ -67,6 +67,8 @@ def read_command_line(
     """
     start = _start(argv, flags)
     if start.resume:
+        if start.preset != "auto":
+            raise UserError(f"preset {start.preset!r}: cannot be given with --resume, the sweep keeps its own values")
         saved = replace(config.from_json(saved_config(start.storage, start.resume)), storage=start.storage)
     else:
         saved = preset(start.preset)

@@ -87,10 +87,12 @@ def _candidates(tidy: str, hookpoints: Collection[str]) -> Iterator[str]:
             yield from (name for name in hookpoints if name.rpartition(".")[2] in family and not re.search(r"\d", name))
     stack, count = blocks_of(hookpoints)
     if number < len(parts) and {part.lower() for part in parts[:number]} <= _CONTAINERS:
-        which = str(int(parts[number]) + count) if re.fullmatch(r"-\d+", parts[number]) else parts[number]
+        which = parts[number]
+        if re.fullmatch(r"-?\d+", which):
+            which = str(int(which) + count if which.startswith("-") else int(which))
         yield from (f"{stack}.{which}{tail}" for tail in _tails(parts[number + 1 :], hookpoints))
     elif len(numbers := re.findall(r"\d+", tidy)) == 1:
-        yield from (f"{stack}.{numbers[0]}{tail}" for tail in _loose_tails(tidy.lower()))
+        yield from (f"{stack}.{int(numbers[0])}{tail}" for tail in _loose_tails(tidy.lower()))
 
 
 def _tails(rest: Sequence[str], hookpoints: Collection[str]) -> Iterator[str]:

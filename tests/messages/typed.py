@@ -48,7 +48,21 @@ typed("a_flag_in_the_plural", ["--hookpoints", "layers.1"], r"--hookpoints: no s
 typed("a_flag_misspelt", ["--expantion-factor", "8"], r"--expantion-factor: .*; did you mean --expansion-factor\?")
 typed("a_flag_cut_short", ["--expansion", "8"], r"--expansion: no such flag; did you mean --expansion-factor\?")
 typed("the_long_name_of_a_short_flag", ["--learning-rate", "1e-3"], r"--learning-rate: .* did you mean --lr\?")
-typed("a_flag_of_another_program", ["--num-tokens", "1000"], r"--num-tokens: .* did you mean --.*-tokens.*\?")
+typed("a_flag_of_another_program", ["--num-tokens", "1000"], r"--num-tokens: .* did you mean --train-tokens\?")
+typed("a_flag_of_sparsify", ["--ctx_len", "256"], r"--ctx_len: no such flag; did you mean --context-length\?")
+typed("where_others_write", ["--output-dir", "x"], r"--output-dir: no such flag; did you mean --storage\?")
+typed(
+    "a_value_with_a_hyphen",
+    ["--name", "-x"],
+    r"name: --name needs a value after it; one that begins with a hyphen is typed --name=-x",
+)
+typed("numbers_with_a_comma_and_a_space", ["--k", "4,", "16"], r"k '4,': whole numbers are .*: --k 4 16")
+typed("numbers_half_apart", ["--k", "4", "16,64"], r"k '16,64': whole numbers are separated by spaces: --k 4 16 64")
+typed(
+    "variants_in_quotes",
+    ["--variant", "topk mp"],
+    r"variant 'topk mp': did you mean topk mp, without quotes around them all\? allowed are .*",
+)
 typed("a_flag_nobody_has", ["--wandb-project", "mine"], r"--wandb-project: no such flag; --help lists all")
 typed("a_flag_that_cannot_be_denied", ["--no-k"], r"--no-k: no such flag; did you mean --k\?")
 
@@ -148,6 +162,13 @@ def a_path_of_a_sweep(place: Place) -> list[str]:
 def a_sweep_misspelt(place: Place) -> list[str]:
     _sweep(place, "night")
     return ["--storage", str(place.path / "elsewhere"), "--resume", "nihgt"]
+
+
+typed(
+    "a_preset_on_resuming",
+    ["--resume", "night", "--preset", "paper"],
+    r"preset 'paper': cannot be given with --resume, the sweep keeps its own values",
+)
 
 
 # --- hookpoints ---
