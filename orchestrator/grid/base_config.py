@@ -93,6 +93,11 @@ class BaseConfig:
             )
         if self.name is not None and (not self.name.strip() or "/" in self.name or self.name.startswith(".")):
             raise UserError(f"name {self.name!r}: must be a plain directory name")
+        uri = self.tracking_uri
+        if uri is not None and "://" not in uri and not uri.startswith("databricks"):
+            raise UserError(
+                f"tracking_uri {redact(uri)!r}: must be the address of a server, such as http://localhost:5000"
+            )
 
     @property
     def steps(self) -> int:

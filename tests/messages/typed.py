@@ -133,6 +133,13 @@ typed(
     ["--shard-dtype", "bfloat16"],
     r"shard_dtype 'bfloat16': did you mean float16\? allowed are float16, float32",
 )
+typed(
+    "a_server_without_its_scheme",
+    ["--tracking-uri", "localhost:5000"],
+    r"tracking_uri 'localhost:5000': must be the address of a server, such as http://localhost:5000",
+)
+typed("a_directory_for_a_server", ["--tracking-uri", "mlruns"], r"tracking_uri 'mlruns': must be the address of .*")
+
 # --- resuming ---
 
 typed(
