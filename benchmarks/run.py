@@ -7,16 +7,16 @@
 Peers that are not installed are listed as such; benchmarks/requirements.lock says how to install them.
 """
 
-import argparse
 import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Annotated, Literal
 
 import torch
+import tyro
 
 from benchmarks.activations import HOOKPOINT, cached_activations, load_activations
 from benchmarks.machine import describe_machine
@@ -26,18 +26,47 @@ from benchmarks.problem import Case
 from benchmarks.report import render
 from benchmarks.schedule import Settings, run_preset
 from benchmarks.worker import CONTESTANTS
-from orchestrator.errors import UserError
+from orchestrator.command_line.read import read
+from orchestrator.errors import UserError, did_you_mean
 
 RESULTS = Path(__file__).parent / "results"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What to measure, and how."""
+
+    preset: Annotated[str, tyro.conf.arg(help=f"One of: {', '.join(PRESETS)}.")] = "default"
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where."""
+    threads: int = os.cpu_count() or 1
+    """Of each process; all cores unless given."""
+    activations: Path | None = None
+    """Safetensors file with `activations` [N, d]; SmolLM2's unless given."""
+    only: Annotated[
+        tuple[str, ...], tyro.conf.arg(help=f"Contestants of the preset to keep, of: {'; '.join(CONTESTANTS)}.")
+    ] = ()
+    tokens: int | None = None
+    """B of every case, in place of the preset's."""
+    latents: int | None = None
+    """M of every case, in place of the preset's."""
+    k: int | None = None
+    """k of every case, in place of the preset's."""
+    results: Path = RESULTS
+    """Directory for the files."""
+    name: str | None = None
+    """Of the files written; the preset's unless given."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a preset and write `RESULTS/NAME.md`, `.json` and, where there is a line to draw, `.png`."""
-    options = _parser().parse_args(arguments)
     try:
+        options = read(
+            Options, sys.argv[1:] if arguments is None else arguments, str(__doc__), prog="python -m benchmarks.run"
+        )
         preset = _preset(options)
         if options.device == "cuda" and not torch.cuda.is_available():
-            raise UserError("--device cuda: torch finds no GPU here")
+            raise UserError("device 'cuda': torch finds no GPU here")
         activations = options.activations or cached_activations(_tokens(preset))
         rows, width = load_activations(activations).shape
         source = str(activations) if options.activations else f"SmolLM2-135M-Instruct, {HOOKPOINT}"
@@ -53,60 +82,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(any(row["status"] == "failed its check" for row in measured["rows"]))
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line, without the usage."""
-        self.exit(2, f"error: {message}\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m benchmarks.run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    add("--preset", choices=PRESETS, default="default")
-    add("--device", choices=("cpu", "cuda"), default="cpu")
-    add("--threads", type=_positive, default=os.cpu_count() or 1, help="of each process; default: all cores")
-    add(
-        "--activations",
-        type=Path,
-        metavar="FILE",
-        help="safetensors file with `activations` [N, d]; default: SmolLM2's",
-    )
-    add("--only", nargs="+", metavar="NAME", help=f"contestants of the preset to keep, of: {'; '.join(CONTESTANTS)}")
-    add("--tokens", type=_positive, help="B of every case, in place of the preset's")
-    add("--latents", type=_positive, help="M of every case, in place of the preset's")
-    add("--k", type=_positive, help="k of every case, in place of the preset's")
-    add("--results", type=Path, default=RESULTS, metavar="DIRECTORY")
-    add("--name", help="of the files written; default: the preset's")
-    return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not positive")
-    return value
-
-
-_positive.__name__ = "positive integer"  # argparse's word for a value that is none
-
-
-def _preset(options: argparse.Namespace) -> Preset:
+def _preset(options: Options) -> Preset:
+    if options.preset not in PRESETS:
+        closest = did_you_mean(options.preset, PRESETS)
+        raise UserError(f"preset {options.preset!r}: {closest}allowed are {', '.join(PRESETS)}")
+    for field in ("threads", "tokens", "latents", "k"):
+        if (value := getattr(options, field)) is not None and value < 1:
+            raise UserError(f"{field} {value}: must be 1 or more")
     preset = PRESETS[options.preset]
     shape = {name: getattr(options, name) for name in ("tokens", "latents", "k") if getattr(options, name)}
     if shape and preset.axes:
-        raise UserError(f"--{next(iter(shape))}: the preset {options.preset} varies the shape itself")
+        raise UserError(f"{next(iter(shape))}: the preset {options.preset} varies the shape itself")
     cases: dict[Case, None] = dict.fromkeys(replace(case, **shape) for case in preset.cases)
     for case in cases:
         if case.k > case.latents:
-            raise UserError(f"--k {case.k} is more than the {case.latents} latents")
+            raise UserError(f"k {case.k}: is more than the {case.latents} latents")
     if not options.only:
         return replace(preset, cases=tuple(cases))
     known = list(preset.work())
     for name in options.only:
         if name not in known:
-            raise UserError(f"--only {name!r}: the preset {options.preset} has {'; '.join(known)}")
+            raise UserError(
+                f"only {name!r}: {did_you_mean(name, known)}the preset {options.preset} has {'; '.join(known)}"
+            )
     axes = tuple(axis for axis in preset.axes if axis.contestant in options.only)
     contestants = tuple(name for name in preset.contestants if name in options.only)
     return replace(preset, cases=tuple(cases), contestants=contestants, axes=axes)

@@ -2,6 +2,7 @@
 
     errors, atomic, names,
     redaction                    what every room may use
+    command_line/                from the words on a command line to a dataclass
     language_models/             where a language model comes from, and reading activations out of it
     text/                        text from any source as blocks of tokens
     activations/                 shards of activations: computed once, kept, read by every trial

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from orchestrator.driver.commands import resume_command
-from orchestrator.errors import UserError
+from orchestrator.errors import UserError, did_you_mean
 from orchestrator.grid.base_config import BaseConfig, check_text
 
 SWEEP_FILE = "sweep.json"
@@ -62,11 +63,18 @@ def claim(cfg: BaseConfig) -> Path:
 def saved_config(storage: Path, name: str) -> str:
     """What `claim` wrote for the sweep to resume, as text. Raises UserError where there is none."""
     check_text("resume", name)
+    found = Path(name)
+    if found.name != name:
+        if (place := found if (found / SWEEP_FILE).is_file() else storage / name).is_dir():
+            where = shlex.join(["--storage", str(place.parent), "--resume", place.name])
+            raise UserError(f"resume {name!r}: must be a name, not a path; type {where}")
+        raise UserError(f"resume {name!r}: must be a name, not a path; its directory is named by --storage")
     path = storage / name / SWEEP_FILE
     if not name or not os.path.isfile(path):  # noqa: PTH113 -- Path.is_file raises for a name that is too long
         there = sorted(found.parent.name for found in storage.glob(f"*/{SWEEP_FILE}"))
         raise UserError(
-            f"resume {name!r}: not in {storage}; there are {', '.join(there) or 'none'}; --storage says where to look"
+            f"resume {name!r}: not in {storage}, where there are {', '.join(there) or 'none'}; "
+            f"{did_you_mean(name, there)}a sweep that is elsewhere needs --storage DIR"
         )
     return path.read_text(encoding="utf-8")
 

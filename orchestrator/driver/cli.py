@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import ray
 
+from orchestrator.command_line.read import reader_may_leave
+from orchestrator.command_line.words import asks_for_help
 from orchestrator.driver.claims import directory_of, locked
 from orchestrator.driver.inputs import gather_inputs
 from orchestrator.driver.interruption import Interruption
@@ -44,14 +46,15 @@ def _main(
     argv: Sequence[str],
     interruption: Interruption,
 ) -> int:
-    connected = join_cluster()
+    connected = not asks_for_help(argv) and join_cluster()
     try:
         hardware = detect(connected)
         request = read_command_line(
             argv, SweepConfig, Command, lambda name: _preset(name, presets, hardware), description, experiment
         )
         prepared = prepare(request.cfg, hardware)
-        sys.stdout.write(prepared.plan.describe(_done(request, prepared)) + "\n")
+        with reader_may_leave():
+            sys.stdout.write(prepared.plan.describe(_done(request, prepared)) + "\n")
         if request.plan:
             return 0
         with directory_of(request.cfg, request.resume) as directory, locked(directory):

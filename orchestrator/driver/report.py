@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from orchestrator.command_line.read import reader_may_leave
 from orchestrator.driver.commands import resume_command, ui_command
 from orchestrator.figures.files import PAGE
 from orchestrator.grid.base_config import BaseConfig
@@ -106,5 +107,6 @@ def say(outcome: Outcome, cfg: BaseConfig, directory: Path) -> int:
     lines += [f"failed: {name}: {reason.splitlines()[-1]}" for name, reason in outcome.failed.items()]
     if UNFINISHED in outcome.failed.values():
         lines.append(f"what was done is kept; continue with {resume_command(cfg)}")
-    sys.stdout.write("\n".join(lines) + "\n")
+    with reader_may_leave():
+        sys.stdout.write("\n".join(lines) + "\n")
     return 1 if outcome.failed else 0

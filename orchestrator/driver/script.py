@@ -3,8 +3,6 @@
 import errno
 import io
 import logging
-import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +12,8 @@ from typing import Generic, Literal, TypeVar
 
 import tyro
 
-from orchestrator.driver.arguments import check_arguments
+from orchestrator.command_line.read import read
+from orchestrator.command_line.words import asks_for_help, check_words
 from orchestrator.driver.claims import saved_config
 from orchestrator.driver.interruption import Interruption
 from orchestrator.errors import UserError
@@ -71,19 +70,32 @@ def read_command_line(
 
     Values not given come from `preset(name)`, or on --resume from the sweep, which must stay as it was.
     """
-    check_arguments(argv, flags)
-    start, _ = tyro.cli(Start, args=argv, return_unknown_args=True, add_help=False)
+    start = _start(argv, flags)
     if start.resume is not None:
+        if start.preset != "auto":
+            raise UserError(f"preset {start.preset!r}: cannot be given with --resume, the sweep keeps its own values")
         saved = replace(config.from_json(saved_config(start.storage, start.resume)), storage=start.storage)
     else:
         saved = preset(start.preset)
-    command = tyro.cli(flags, args=argv, description=description, default=flags(**vars(saved)))
+    command = read(flags, argv, description, flags(**vars(saved)))
     cfg = config(**{field.name: getattr(command, field.name) for field in fields(config)})
     if command.resume:
         _check_unchanged(saved, cfg)
     elif cfg.name is None:
         cfg = replace(cfg, name=f"{experiment}-{time.strftime('%Y%m%d-%H%M%S')}")
     return Request(cfg, command.plan, command.resume)
+
+
+def _start(argv: Sequence[str], flags: type[Flags]) -> Start:
+    """What decides the defaults. Where --help was asked for, no mistake stands in its way."""
+    try:
+        check_words(argv, flags)
+    except UserError:
+        if not asks_for_help(argv):
+            raise
+        return Start()
+    start, _ = tyro.cli(Start, args=argv, return_unknown_args=True, add_help=False)
+    return replace(start, resume=None) if asks_for_help(argv) else start
 
 
 def _check_unchanged(saved: BaseConfig, cfg: BaseConfig) -> None:
@@ -107,14 +119,9 @@ def exit_status(script: Callable[[Interruption], int]) -> int:
     interruption = Interruption()
     try:
         with interruption.handled():
-            status = script(interruption)
-            sys.stdout.flush()
-            return status
-    except BrokenPipeError:  # `--help | head`: who read this has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+            return script(interruption)
     except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {' '.join(str(error).splitlines())}\n")
         return 2
     except OSError as error:
         if error.errno not in NO_ROOM:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from orchestrator.command_line.read import read, reader_may_leave
 from orchestrator.errors import UserError
 from orchestrator.figures.files import write_figures
 from orchestrator.grid.base_config import BaseConfig
@@ -32,8 +33,9 @@ class Command:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0 done, 2 the user's mistake."""
-    command = tyro.cli(Command, prog="python -m orchestrator.figures.command", args=argv, description=Command.__doc__)
     try:
+        words = sys.argv[1:] if argv is None else argv
+        command = read(Command, words, str(Command.__doc__), prog="python -m orchestrator.figures")
         sweep = read_sweep(command.tracking_uri or default_uri(command.storage), command.run)
         # Two sweeps of one name do not overwrite each other's.
         place = cut(plain(f"{sweep.name}-{sweep.run_id[:8]}"))
@@ -41,9 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not written:
             raise UserError(f"run {command.run!r}: no trial of it has finished, so there is nothing to draw")
     except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {' '.join(str(error).splitlines())}\n")
         return 2
     newest = f", the newest of {sweep.namesakes + 1} with this name" if sweep.namesakes else ""
-    sys.stdout.write(f"sweep {sweep.name}, run {sweep.run_id}{newest}\n")
-    sys.stdout.writelines(f"{path}\n" for path in written)
+    with reader_may_leave():
+        sys.stdout.write(f"sweep {sweep.name}, run {sweep.run_id}{newest}\n")
+        sys.stdout.writelines(f"{path}\n" for path in written)
     return 0

@@ -5,11 +5,13 @@ import os
 import unicodedata
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
+
+import tyro
 
 from models.training import TrainConfig
 from models.variants import VARIANTS
-from orchestrator.errors import UserError
+from orchestrator.errors import UserError, did_you_mean
 from orchestrator.names import MAX_BYTES
 from orchestrator.redaction import redact
 
@@ -43,15 +45,16 @@ class BaseConfig:
 
     axes: ClassVar[tuple[str, ...]] = CODER_AXES
     """Fields that hold several values, every combination of which is a trial."""
+    variants: ClassVar[tuple[str, ...]] = tuple(VARIANTS)
+    """Values of `variant`."""
 
     k: tuple[int, ...] = (32,)
     """Active latents per token."""
     expansion_factor: tuple[int, ...] = (8,)
     """Latents as a multiple of the width at the hookpoint."""
-    variant: tuple[str, ...] = ("topk", "mp")
-    """Sparse coders: topk, mp, mp-tied, mp-sliced, mp-big-decoder, ito, omp; transcoder, sst, mp-transcoder,
-    mp-transcoder-free-encoder, mp-transcoder-separate-subtraction, mp-transcoder-decoder-subtraction,
-    mp-transcoder-ito."""
+    variant: Annotated[
+        tuple[str, ...], tyro.conf.arg(help=f"Sparse coders, of: {', '.join(VARIANTS)} (docs/variants.md).")
+    ] = ("topk", "mp")
     seed: tuple[int, ...] = (0,)
     """Seeds of initialisation and data order."""
 
@@ -84,7 +87,9 @@ class BaseConfig:
                 raise UserError(f"{axis} {', '.join(repeated)}: given twice, which would make duplicate cells")
         for variant in self.variant:
             if variant not in VARIANTS:
-                raise UserError(f"variant {variant!r}: allowed are {', '.join(VARIANTS)}")
+                raise UserError(
+                    f"variant {variant!r}: {did_you_mean(variant, VARIANTS)}allowed are {', '.join(VARIANTS)}"
+                )
         for axis in ("k", "expansion_factor"):
             for value in getattr(self, axis):
                 if value < 1:
@@ -116,6 +121,11 @@ class BaseConfig:
             for text in map(str, value if isinstance(value, tuple) else (value,)):
                 if field.name != "tracking_uri":
                     check_text(field.name, text, path=isinstance(value, Path))
+        uri = self.tracking_uri
+        if uri is not None and "://" not in uri and not uri.startswith("databricks"):
+            raise UserError(
+                f"tracking_uri {redact(uri)!r}: must be the address of a server, such as http://localhost:5000"
+            )
         length = len(os.fsencode(os.path.realpath(self.storage)))  # Path.resolve raises for links in a circle
         if self.tracking_uri is None and length > MAX_STORAGE_BYTES:
             raise UserError(

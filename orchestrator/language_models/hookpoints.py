@@ -8,7 +8,9 @@ two layers, and `layers.1[05]*` those two and every module inside them that is a
 """
 
 import difflib
-from collections.abc import Callable, Iterator, Sequence
+import re
+import shlex
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -19,10 +21,9 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from orchestrator.errors import UserError
-from orchestrator.language_models.hookpoint_names import translations
-
-INPUT = ":in"
-"""Suffix of a hookpoint that stands for a module's input."""
+from orchestrator.language_models.foreign_names import INPUT as INPUT
+from orchestrator.language_models.foreign_names import blocks_of, is_head, meant_for
+from orchestrator.language_models.patterns import is_pattern, what_it_meant, without_crossing
 
 _PROBE_SHAPE = (2, 5)  # batch and sequence: different, so that a swapped layout is noticed
 
@@ -133,23 +134,60 @@ def match_hookpoints(there: Modules, patterns: Sequence[str]) -> list[Hookpoint]
     return list(found.values())
 
 
+def what_patterns_meant(patterns: Sequence[str], hookpoints: Sequence[Hookpoint]) -> list[str]:
+    """A line for each pattern with wildcards, on how many of the model's resolved hookpoints it means."""
+    names = {side: [p.name for p in hookpoints if p.name.endswith(INPUT) == side] for side in (False, True)}
+    return [what_it_meant(pattern, names[pattern.endswith(INPUT)]) for pattern in patterns if is_pattern(pattern)]
+
+
 def _no_match(pattern: str, there: Modules) -> str:
+    modules, hookpoints = there.paths, there.widths
     path = pattern.removesuffix(INPUT)
-    side = "input" if pattern != path else "output"
-    meant = [module for module in there.paths if fnmatchcase(module, path)]
-    if meant:
-        what = there.others.get(meant[0] + INPUT if pattern != path else meant[0], "computed in no forward pass")
+    words = pattern.split()
+    if known := [module for module in modules if fnmatchcase(module, path)]:
+        side = "input" if pattern != path else "output"
+        what = there.others.get(known[0] + INPUT if pattern != path else known[0], "computed in no forward pass")
         problem = f"its {side} is {what}, not a [batch, sequence, width] tensor of floats"
+    elif len(words) > 1:
+        return f"hookpoint {pattern!r}: several values are separated by spaces, without quotes around them all"
+    elif "{" in path:
+        problem = "wildcards are *, ? and [...], not {...}, which a shell replaces where it is not quoted"
+    elif is_head(path):
+        problem = "the head is outside the base model, where hookpoints are"
     elif ":" in path:
         problem = "the only suffix is ':in', for a module's input"
+    elif meant := _translated(pattern, hookpoints):
+        return f"hookpoint {pattern!r}: matches no module of this model; did you mean {meant}?"
     else:
         problem = "matches no module of this model"
-    outputs = [name for name in there.widths if not name.endswith(INPUT)]
-    if known := translations(path, there.widths):
-        return f"hookpoint {pattern!r}: {problem}; did you mean {known[0]}{INPUT if pattern != path else ''}?"
-    guesses = [*_clamped_layers(path, there.paths), *difflib.get_close_matches(path.partition(":")[0], outputs, 4, 0.4)]
-    nearest = list(dict.fromkeys(name for name in guesses if name in there.widths))[:4] or outputs[:4]
-    return f"hookpoint {pattern!r}: {problem}; the closest are {', '.join(nearest)}"
+    return f"hookpoint {pattern!r}: {problem}; the closest are {', '.join(_closest(path, modules, hookpoints))}"
+
+
+def _translated(pattern: str, hookpoints: Collection[str]) -> str:
+    """What the pattern is called here, if it is another library's or another model's name."""
+    path = pattern.removesuffix(INPUT)
+    suffix = pattern.removeprefix(path)
+    of_side = [name.removesuffix(INPUT) for name in hookpoints if name.endswith(INPUT)] if suffix else hookpoints
+    meant = meant_for(path, of_side)
+    if "*" not in meant:
+        return meant and meant + suffix
+    outputs = [name for name in of_side if not name.endswith(INPUT)]
+    return shlex.join(each + suffix for each in without_crossing(meant, outputs) or [meant])
+
+
+def _closest(path: str, modules: Sequence[str], hookpoints: Collection[str]) -> list[str]:
+    """At most four hookpoints to name; where nothing is alike, a block and what is inside it."""
+    outputs = [name for name in hookpoints if not name.endswith(INPUT)]
+    if is_head(path):
+        return outputs[-1:]
+    guesses = [*_clamped_layers(path, modules), meant_for(path, hookpoints, clamped=True)]
+    if not re.search("hook_|resid", path):  # another library's words, which resemble others by chance
+        guesses += difflib.get_close_matches(path.partition(":")[0], outputs, 4, 0.4)
+    number = re.search(r"\d+", path)
+    block = f"{blocks_of(hookpoints)[0]}.{number[0] if number else 0}"
+    block = block if block in outputs else f"{blocks_of(hookpoints)[0]}.0"
+    inside = sorted((n for n in outputs if n == block or n.startswith(block + ".")), key=lambda name: name.count("."))
+    return list(dict.fromkeys([n for n in guesses if n in hookpoints] or inside))[:4]
 
 
 def _clamped_layers(path: str, modules: Sequence[str]) -> list[str]:

@@ -2,8 +2,11 @@
 
 import itertools
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
-from models.variants import recipe_of
+import tyro
+
+from models.variants import VARIANTS
 from orchestrator.errors import UserError
 from orchestrator.grid.base_config import BaseConfig
 from orchestrator.grid.cells import Cell, cells
@@ -13,10 +16,14 @@ from orchestrator.toy.tree import TreeConfig
 MODEL = "toy"
 """What stands where other sweeps name a language model; the setting of the tree stands for the hookpoint."""
 
+AUTOENCODERS = tuple(name for name, recipe in VARIANTS.items() if not recipe.transcode)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ToyConfig(BaseConfig):
     """One sweep over trees. Raises UserError naming the field for values out of range."""
+
+    variants: ClassVar[tuple[str, ...]] = AUTOENCODERS
 
     correlation: tuple[float, ...] = (0.1,)
     """Cosines between atoms of the top level, and between siblings."""
@@ -26,8 +33,9 @@ class ToyConfig(BaseConfig):
     """Active latents per sample; the truth has 2 at most."""
     expansion_factor: tuple[int, ...] = (1,)
     """Latents as a multiple of the width; 1 gives as many latents as there are atoms."""
-    variant: tuple[str, ...] = ("topk", "mp-tied", "mp")
-    """Autoencoders, by their names in models/variants.py."""
+    variant: Annotated[
+        tuple[str, ...], tyro.conf.arg(help=f"Autoencoders, of: {', '.join(AUTOENCODERS)} (docs/variants.md).")
+    ] = ("topk", "mp-tied", "mp")
     seed: tuple[int, ...] = (0, 1, 2)
     """Seeds of the dictionary, of the samples and of the initialisation."""
 
@@ -47,11 +55,13 @@ class ToyConfig(BaseConfig):
             values = getattr(self, axis)
             if not values or len(set(values)) < len(values):
                 raise UserError(f"{axis} {values}: needs values, each given once")
+        for variant in self.variant:
+            if variant in VARIANTS and variant not in AUTOENCODERS:
+                raise UserError(
+                    f"variant {variant!r}: samples of a tree have no target; allowed are {', '.join(AUTOENCODERS)}"
+                )
         super().__post_init__()
         self.settings()
-        for variant in self.variant:
-            if recipe_of(variant).transcode:
-                raise UserError(f"variant {variant!r}: samples of a tree have no target; only autoencoders fit")
 
     def settings(self) -> dict[str, TreeConfig]:
         """The trees by name. Raises UserError for an impossible one."""

@@ -19,6 +19,7 @@ from models import SparseCoder
 from models.evaluation import Evaluation
 from models.training import Trainer, TrainingDiverged
 from orchestrator.atomic import atomic_directory
+from orchestrator.command_line.read import reader_may_leave
 from orchestrator.driver.claims import TRACKING_DIRECTORY, directory_of, locked
 from orchestrator.driver.report import Outcome, say
 from orchestrator.driver.script import Flags, Preset, exit_status, read_command_line
@@ -64,7 +65,8 @@ def _main(description: str, experiment: str, presets: Mapping[str, ToyConfig], a
 
     request = read_command_line(argv, ToyConfig, Command, preset, description, experiment)
     grid = request.cfg.cells()
-    sys.stdout.write(describe(request.cfg, grid) + "\n")
+    with reader_may_leave():
+        sys.stdout.write(describe(request.cfg, grid) + "\n")
     if request.plan:
         return 0
     with directory_of(request.cfg, request.resume) as directory:

@@ -228,11 +228,26 @@ def test_a_run_in_processes_writes_all_files_at_once(tmp_path, activations_ND: t
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--preset", "nope"], "--preset"),
-        (["--threads", "0"], "0 is not positive"),
-        (["--only", "nobody"], "--only 'nobody'"),
-        (["--k", "9999", "--latents", "64"], "--k 9999"),
-        (["--preset", "growth", "--k", "3"], "--k"),
+        (["--preset", "nope"], "preset 'nope': allowed are quick, default, growth, h100"),
+        (["--preset", "Quick"], "preset 'Quick': did you mean quick? allowed are "),
+        (["--threads", "0"], "threads 0: must be 1 or more"),
+        (["--threads", "all"], "threads 'all': must be a whole number"),
+        (["--k", "16", "--k", "32"], "k: given twice, as --k 16 and as --k 32; give it once"),
+        (["--k", "-1"], "k -1: must be 1 or more"),
+        (["--only", "nobody"], "only 'nobody': the preset default has ours; "),
+        (["--only", "Ours"], "only 'Ours': did you mean ours? the preset default has "),
+        (
+            ["--only", "ours,sae-lens"],
+            "only 'ours,sae-lens': several values are separated by spaces: --only ours sae-lens",
+        ),
+        (["--only"], "only: --only needs values"),
+        (["--K", "3"], "--K: no such flag; did you mean --k?"),
+        (["--pre", "quick"], "--pre: no such flag; did you mean --preset?"),
+        (["--device", "gpu"], "device 'gpu': allowed are cpu, cuda"),
+        (["quick"], "'quick': a value needs a flag before it"),
+        (["--name", ""], "name '': is empty"),
+        (["--k", "9999", "--latents", "64"], "k 9999: is more than the 64 latents"),
+        (["--preset", "growth", "--k", "3"], "k: the preset growth varies the shape itself"),
         (["--activations", "/nowhere"], "/nowhere"),
         pytest.param(
             ["--device", "cuda"], "no GPU", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
@@ -240,10 +255,7 @@ def test_a_run_in_processes_writes_all_files_at_once(tmp_path, activations_ND: t
     ],
 )
 def test_a_wrong_option_gives_one_clear_line(arguments: list[str], message: str, capsys) -> None:
-    try:
-        status = run.main(arguments)
-    except SystemExit as ended:  # argparse ends the process itself
-        status = ended.code
+    status = run.main(arguments)
     error = capsys.readouterr().err
     assert status == 2
     assert error.count("\n") == 1

@@ -272,7 +272,7 @@ BAD = {
     "hookpoint": "--hookpoint layers.99",
     "k 999": "--k 999",
     "k 0": "--k 0",
-    "k ()": "--k",
+    "k: --k needs": "--k",
     "seed 1": "--seed 1 1",
     "text_column": "--dataset {file} --text-column body",
     "train_tokens": "--train-tokens 100",

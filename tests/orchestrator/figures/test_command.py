@@ -41,12 +41,19 @@ def test_the_command_draws_the_newest_sweep_of_a_name_from_mlflow_alone(
         (["nothing"], r"run 'nothing': MLflow has no sweep of this name and no parent run with this id"),
         (['it\'s "it"'], r"run .*: MLflow has no sweep"),
         (["0" * 32], r"run '0{32}': MLflow has no sweep"),
+        ([], r"run: is missing; --help says what it is"),
+        ([""], r"run '': is empty; give a value$"),
+        (["night", "day"], r"'day': is one word too many; quote what has spaces"),
+        (["--run", "night"], r"run: is given without --run, as a word of its own"),
+        (["night", "--output", "here"], r"--output: no such flag; did you mean --out\?"),
+        (["night", "--out", "a", "--out", "b"], r"out: given twice, as --out a and as --out b; give it once"),
+        (["night", "--Tracking-URI", "x"], r"--Tracking-URI: no such flag; did you mean --tracking-uri\?"),
         (["nothing", "--storage", "/nowhere"], r"run 'nothing': there is no MLflow store /nowhere/mlflow.db"),
         (["nothing", "--tracking-uri", "http://u:secret@127.0.0.1:9"], r"tracking_uri 'http://127.0.0.1:9': .*"),
         (["nothing", "--tracking-uri", "sqlite:///{storage}/notes.txt"], r"tracking_uri 'sqlite:.*': .*"),
         (["nothing", "--tracking-uri", "gopher://host"], r"tracking_uri 'gopher://host': .*"),
     ],
-    ids=["name", "quotes", "id", "storage", "server", "file", "scheme"],
+    ids=lambda value: " ".join(value) or "none" if isinstance(value, list) else "",
 )
 def test_what_cannot_be_drawn_is_one_line(
     arguments: list[str], expected: str, storage: Path, capsys: pytest.CaptureFixture[str]

@@ -46,18 +46,6 @@ def test_a_resumed_plan_counts_what_is_left(tiny_model: Path) -> None:
     assert plan.seconds({cell.name for cell in grid}) == 0
 
 
-def test_a_plan_says_what_a_wildcard_meant(tiny_model: Path) -> None:
-    model = str(tiny_model)
-    names = ["layers.0", "layers.0.mlp", "layers.1", "layers.1.mlp"]
-    cfg = small(model=(model,), k=(4,), hookpoint=("layers.*", "layers.1"))
-    points = {model: [Hookpoint(name, 32) for name in names]}
-    found = hardware(0, cpus=2)
-    plan = make_plan(cfg, cells(cfg, points), points, found, share(found, None))
-    assert plan.describe().splitlines()[0] == (
-        "hookpoint 'layers.*': 4 modules, 2 of them inside another; layers alone: 'layers.[0-9]'"
-    )
-
-
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [

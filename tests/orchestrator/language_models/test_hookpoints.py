@@ -45,6 +45,7 @@ def test_resolved_names_can_be_captured(tiny_model: Path, tiny: LanguageModel, t
         ("layer.1.mlp", r"did you mean layers\.1\.mlp\?"),
         ("rotary_emb", r"not a \[batch, sequence, width\] tensor"),
         ("layers", r"not a \[batch, sequence, width\] tensor"),
+        ("layrs.1.mlp", r"closest are layers\.1\.mlp"),
         ("layers.1:out", r"only suffix is ':in'"),
     ],
 )
