@@ -45,11 +45,6 @@ def a_name_that_hides(place: Place) -> list[str]:
     return ["--name", ".hidden"]
 
 
-@mistake(MISTAKES, r"name '': must be a plain directory name")
-def an_empty_name(place: Place) -> list[str]:
-    return ["--name", ""]
-
-
 @mistake(MISTAKES, r"name '  ': must be a plain directory name")
 def a_name_of_spaces(place: Place) -> list[str]:
     return ["--name", "  "]
@@ -134,7 +129,7 @@ def a_model_that_links_to_itself(place: Place) -> list[str]:
     return ["--model", str(place.path / "circle")]
 
 
-@mistake(MISTAKES, r"resume 'circle': not in .*; there are none")
+@mistake(MISTAKES, r"resume 'circle': not in .*, where there are none; .*")
 def a_sweep_to_resume_that_links_to_itself(place: Place) -> list[str]:
     (place.path / "runs").mkdir()
     (place.path / "runs" / "circle").symlink_to("circle")
@@ -167,12 +162,12 @@ def a_dataset_in_latin1(place: Place) -> list[str]:
     return ["--dataset", str(place.path / os.fsdecode(b"caf\xe9.txt"))]
 
 
-@mistake(MISTAKES, r"resume 'x{300}': not in .*; there are none; .*")
+@mistake(MISTAKES, r"resume 'x{300}': not in .*, where there are none; .*")
 def a_name_to_resume_that_is_too_long(place: Place) -> list[str]:
     return ["--resume", "x" * 300]
 
 
-@mistake(MISTAKES, r"resume '': not in .*; there are none; .*")
+@mistake(MISTAKES, r"resume '': is empty; .*")
 def no_name_to_resume(place: Place) -> list[str]:
     return ["--resume", ""]
 

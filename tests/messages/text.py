@@ -156,7 +156,7 @@ def a_path_too_long(place: Place) -> list[str]:
     return ["--dataset", str(place.path / ("x" * 300 + ".txt"))]
 
 
-@mistake(MISTAKES, r"dataset '': empty; allowed are a path, a Hugging Face id, or the name of a source")
+@mistake(MISTAKES, r"dataset '': is empty; give a value, .*")
 def no_path_at_all(place: Place) -> list[str]:
     return ["--dataset", ""]
 

@@ -10,7 +10,7 @@ import transformers
 from torch import Tensor, nn
 
 from orchestrator.errors import UserError
-from orchestrator.language_models.hookpoints import available_hookpoints, match_hookpoints, observed
+from orchestrator.language_models.hookpoints import Modules, match_hookpoints, observed, survey
 
 LLAMA_LIKE = {
     "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 12, "num_attention_heads": 4, "vocab_size": 64,
@@ -30,14 +30,14 @@ CONFIGS: dict[str, Callable[[], Any]] = {
 
 
 @cache
-def available(family: str) -> tuple[list[str], dict[str, int]]:
+def available(family: str) -> Modules:
     config = CONFIGS[family]()
-    return available_hookpoints(lambda: transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16))
+    return survey(lambda: transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16))
 
 
 def answer(family: str, name: str) -> str:
     with pytest.raises(UserError) as raised:
-        match_hookpoints(*available(family), [name])
+        match_hookpoints(available(family), [name])
     assert "\n" not in str(raised.value)
     return str(raised.value)
 
