@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 from safetensors import SafetensorError, safe_open
 from transformers.utils import logging as transformers_logging
@@ -50,8 +51,11 @@ def check_files(directory: Path) -> None:
         if not path.is_file():
             continue
         with path.open("rb") as file:
-            if file.read(len(LFS_POINTER)) == LFS_POINTER:
-                raise ValueError(f"{path.name} is a git-LFS pointer, not the file; fetch it with `git lfs pull`")
+            start = file.read(len(LFS_POINTER))
+        if start == LFS_POINTER:
+            raise ValueError(f"{path.name} is a git-LFS pointer, not the file; fetch it with `git lfs pull`")
+        if path.suffix == ".bin" and start.startswith(b"PK") and not is_zipfile(path):  # what torch.save writes
+            raise ValueError(f"{path.name} is cut short")
         if path.suffix == ".safetensors":
             try:
                 with safe_open(path, framework="pt"):  # reads the header, and compares its offsets with the size

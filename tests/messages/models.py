@@ -100,6 +100,16 @@ def weights_cut_short(place: Place) -> list[str]:
     return ["--model", str(directory)]
 
 
+@mistake(MISTAKES, r"model '.*': pytorch_model\.bin is cut short; .*")
+def pickled_weights_cut_short(place: Place) -> list[str]:
+    directory = copy_of_model(place)
+    torch.save(load_file(directory / "model.safetensors"), directory / "pytorch_model.bin")
+    (directory / "model.safetensors").unlink()
+    whole = (directory / "pytorch_model.bin").read_bytes()
+    (directory / "pytorch_model.bin").write_bytes(whole[: len(whole) // 2])
+    return ["--model", str(directory)]
+
+
 @mistake(MISTAKES, r"model '.*': .*no file named model\.safetensors.*")
 def no_weights(place: Place) -> list[str]:
     directory = copy_of_model(place)
