@@ -158,7 +158,7 @@ class _Pursuit:
         directions has no more of them than `reach_of` covers, and stays as it is.
         """
         spread_M, rows = self.spread_M, self.W_dec
-        if spread_M is None or rows is None or self.problem.exact_bounds:
+        if spread_M is None or rows is None or self.problem.exact_bounds or not len(self.acts_BK):
             return
         rows = rows.view(-1, rows.shape[-1])
         fewest, most = OPPOSED_SAMPLE

@@ -65,9 +65,11 @@ def test_a_state_with_more_or_less_than_a_coder_has_is_refused() -> None:
 # ---- inputs and weights
 
 
+@pytest.mark.parametrize("size", [(10, 40), (64, 2048)], ids=str)
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_no_rows_give_no_rows(variant: str) -> None:
-    coder = make_coder(variant=variant)
+def test_no_rows_give_no_rows(variant: str, size: tuple[int, int]) -> None:
+    """The larger size is one at which the compiled forms of TopK and of the pursuits are taken."""
+    coder = make_coder(size[0], num_latents=size[1], variant=variant)
     x = torch.zeros(0, coder.d_in, requires_grad=True)
     out = coder(x)
     assert out.sae_out.shape == (0, coder.d_in)
@@ -77,6 +79,8 @@ def test_no_rows_give_no_rows(variant: str) -> None:
         assert parameter.grad is None or not parameter.grad.any(), name
     encoded = coder.encode(x)
     assert coder.decode(encoded.latent_acts, encoded.latent_indices, x).shape == (0, coder.d_in)
+    if (gram := coder.gram(1 << 20)) is not None:
+        assert coder.encode(x, gram=gram).latent_acts.shape == (0, coder.cfg.k)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
