@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from kernels import decoder_gram, sparse_decode
 from kernels.backend import backend_of
-from kernels.checks import FLOATS, check_matrix
+from kernels.checks import check_matrix
 from kernels.forms import best_form
 from kernels.rules import Rules
 from models.auxk import auxk_loss
-from models.config import SparseCoderConfig, is_whole
+from models.checks import as_floats, check_latents, check_mask, is_number, is_whole, usable_device
+from models.config import SparseCoderConfig
 from models.encoding import Encoded, EncoderWeights, choose
 
 SCALES = ("input_scale", "target_scale")
@@ -54,10 +55,12 @@ class Coder(nn.Module):
 
     def __init__(self, d_in: int, cfg: SparseCoderConfig, device: str | torch.device = "cpu") -> None:
         super().__init__()
-        recipe = cfg.recipe
+        if not isinstance(cfg, SparseCoderConfig):
+            raise ValueError(f"cfg is a {type(cfg).__name__}; expected a SparseCoderConfig")
+        device, recipe = usable_device(device), cfg.recipe
         if not is_whole(d_in) or d_in < 1:
             raise ValueError(f"d_in {d_in!r}: must be a whole number, 1 or more")
-        self.cfg, self.d_in, self.num_latents = cfg, d_in, cfg.latents(d_in)
+        self.cfg, self.d_in, self.num_latents = cfg, int(d_in), cfg.latents(int(d_in))
         self.input_scale = 1.0
         """Inputs are multiplied by this, so that learning does not depend on a layer's norm; folded when saved."""
         self.target_scale = 1.0
@@ -77,13 +80,19 @@ class Coder(nn.Module):
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         """Parameters and scales: all that a coder computes with. The scales stay float64 in any dtype of weights."""
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        for name in SCALES:
-            destination[prefix + name] = torch.tensor(getattr(self, name), dtype=torch.float64)
+        for name in SCALES:  # on the CPU also where the default is a device that holds no values
+            destination[prefix + name] = torch.tensor(getattr(self, name), dtype=torch.float64, device="cpu")
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+        *_, errors = args
         for name in SCALES:  # state dicts of older versions have none
-            if (value := state_dict.pop(prefix + name, None)) is not None:
-                setattr(self, name, float(value))
+            if (value := state_dict.pop(prefix + name, None)) is None:
+                continue
+            scale: Any = value.tolist() if isinstance(value, Tensor) else value
+            if is_number(scale) and scale > 0:
+                setattr(self, name, float(scale))
+            else:
+                errors.append(f"{prefix}{name} {scale}: must be a positive number")
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     @property
@@ -124,6 +133,8 @@ class Coder(nn.Module):
         `k` asks for another number of them than the coder was made with. Raises ValueError where the variant's weights
         belong to one k, and for shapes that do not fit.
         """
+        if k is not None and not is_whole(k):
+            raise ValueError(f"k {k!r}: must be a whole number")
         if k is not None and k != self.cfg.k and not self.cfg.recipe.any_k:
             raise ValueError(
                 f"k {k}: must be {self.cfg.k} for variant {self.cfg.variant}, whose weights belong to steps"
@@ -132,21 +143,14 @@ class Coder(nn.Module):
             self.cfg,
             EncoderWeights(self.W_enc, self.b_enc, self.subtracted_rows),
             self._centred(self._as_input("x", x)),
-            self.cfg.k if k is None else k,
+            self.cfg.k if k is None else int(k),
             gram=gram,
             residual_threshold=self.cfg.residual_threshold * self.input_scale,
         )
 
     def _as_input(self, name: str, x: Tensor) -> Tensor:
         """`x` in the dtype of the weights, since sums of squares overflow in half precision."""
-        weights = self.W_dec
-        if weights.dtype not in FLOATS:
-            raise ValueError(f"the coder's weights are {weights.dtype}; they must be float32 or float64: coder.float()")
-        if not isinstance(x, Tensor) or x.is_complex():
-            raise ValueError(f"{name} is {getattr(x, 'dtype', type(x).__name__)}; expected a tensor of real numbers")
-        if x.device != weights.device:
-            raise ValueError(f"{name} is on {x.device}, the coder on {weights.device}; move one of them")
-        x = x.to(weights.dtype)
+        x = as_floats(name, x, self.W_dec)
         check_matrix(name, x, columns=self.d_in)
         return x
 
@@ -159,13 +163,20 @@ class Coder(nn.Module):
     def decode(self, acts: Tensor, indices: Tensor, x: Tensor | None = None) -> Tensor:
         """Reconstruction [B, D] in the units of the target, from activations and indices [B, K].
 
-        A coder with a skip connection needs the input `x` [B, D] too. Raises ValueError without it.
+        A coder with a skip connection needs the input `x` [B, D] too. Raises ValueError without it, and for shapes,
+        dtypes and latents that do not fit.
         """
+        acts = as_floats("acts", acts, self.W_dec)
+        check_matrix("acts", acts)
+        check_latents(indices, acts, self.num_latents)
         out = self._write(acts, indices) + self.b_dec
         if self.W_skip is not None:
             if x is None:
                 raise ValueError(f"x None: variant {self.cfg.variant} has a skip connection and decodes with its input")
-            out = out + (self._as_input("x", x) * self.input_scale) @ self.W_skip.T
+            x = self._as_input("x", x)
+            if len(x) != len(acts):
+                raise ValueError(f"x has shape {list(x.shape)}; expected [{len(acts)}, {self.d_in}] as acts")
+            out = out + (x * self.input_scale) @ self.W_skip.T
         return out / self.output_scale
 
     def _write(self, acts_BK: Tensor, indices_BK: Tensor) -> Tensor:
@@ -191,9 +202,11 @@ class Coder(nn.Module):
         that the losses of micro-batches add up to that of their batch; `gram` is shared between them likewise.
         """
         x = self._as_input("x", x)
-        y = x if y is None else y.to(x.dtype)
+        y = x if y is None else as_floats("y", y, self.W_dec)
         if y.shape != x.shape:
             raise ValueError(f"y has shape {list(y.shape)}; expected {list(x.shape)}")
+        if dead_mask is not None:
+            check_mask("dead_mask", dead_mask, self.num_latents, self.W_dec)
         encoded = self.encode(x, gram=gram)
         if self.cfg.recipe.residual_is_error:  # the pursuit has subtracted the reconstruction already
             sae_out = x - encoded.unexplained / self.input_scale

@@ -1,15 +1,9 @@
 """What a sparse coder is, before it has weights."""
 
-import math
 from dataclasses import dataclass
-from numbers import Integral, Real
 
+from models.checks import is_number, is_whole
 from models.variants import Recipe, recipe_of
-
-
-def is_whole(value: object) -> bool:
-    """Whether it is an integer of any library's; True and False are none."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +28,7 @@ class SparseCoderConfig:
         for field in ("expansion_factor", "num_latents", "k"):
             if not is_whole(getattr(self, field)):
                 raise ValueError(f"{field} {getattr(self, field)!r}: must be a whole number")
+            object.__setattr__(self, field, int(getattr(self, field)))  # JSON takes no other library's
         for field in ("expansion_factor", "k"):
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} {getattr(self, field)}: must be 1 or more")
@@ -44,8 +39,9 @@ class SparseCoderConfig:
         if self.detach_residual and (recipe.choice != "pursuit" or recipe.refit != "none"):
             raise ValueError(f"detach_residual True: only pursuits without a refit detach, not variant {self.variant}")
         threshold = self.residual_threshold
-        if not (isinstance(threshold, Real) and math.isfinite(threshold) and threshold >= 0):
+        if not (is_number(threshold) and threshold >= 0):
             raise ValueError(f"residual_threshold {threshold!r}: must be 0 or a positive number")
+        object.__setattr__(self, "residual_threshold", float(threshold))
         if self.residual_threshold and self.variant != "mp-tied":
             raise ValueError(
                 f"residual_threshold {self.residual_threshold}: only variant mp-tied has one, not {self.variant}"

@@ -111,6 +111,6 @@ Smith 2024 and Blumensath & Davies 2008; omp Pati et al. 1993; transcoder and ss
 
 def recipe_of(variant: str) -> Recipe:
     """The recipe of a name. Raises ValueError for a name that is none."""
-    if variant not in VARIANTS:
+    if not isinstance(variant, str) or variant not in VARIANTS:
         raise ValueError(f"variant {variant!r}: allowed are {', '.join(VARIANTS)}")
     return VARIANTS[variant]
