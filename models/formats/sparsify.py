@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from models.checks import usable_device
 from models.coder import Coder
 from models.config import SparseCoderConfig
 
@@ -21,6 +22,11 @@ FIELDS = {
     "trained_input_scale", *(field.name for field in fields(SparseCoderConfig)),
 }  # fmt: skip
 """What `cfg.json` may say: sparsify's fields of all versions, and ours."""
+WITHOUT_EFFECT = {"mp_encoder", "mp_untie", "mp_detach", "mp_aux", "per_step_loss", "normalize_encoder"}
+"""Fields of sparsify's branch mp-sae that are on by default, or for training, and mean nothing without a pursuit."""
+SAELENS_FILE = "sae_weights.safetensors"
+NAMED_WEIGHTS = 8
+"""Tensors that do not fit of which a message tells."""
 
 C = TypeVar("C", bound=Coder)
 
@@ -39,9 +45,12 @@ def folded_weights(coder: Coder) -> dict[str, Tensor]:
 
 
 def save(coder: Coder, directory: Path) -> None:
-    """Write a coder. `activation` is the variant wherever sparsify would compute something else, so that it refuses."""
-    directory.mkdir(parents=True, exist_ok=True)
-    save_file(folded_weights(coder), directory / WEIGHTS_FILE)
+    """Write a coder. `activation` is the variant wherever sparsify would compute something else, so that it refuses.
+
+    Raises ValueError for a coder on the meta device, which has no values.
+    """
+    if coder.W_dec.is_meta:
+        raise ValueError("the coder is on meta, where it has no values to save")
     recipe = coder.cfg.recipe
     content = {
         "activation": "topk" if recipe.choice == "topk" else coder.cfg.variant,
@@ -51,38 +60,54 @@ def save(coder: Coder, directory: Path) -> None:
         "transcode": recipe.transcode,
         **asdict(coder.cfg),
         "d_in": coder.d_in,
-        "trained_input_scale": coder.input_scale,
+        "trained_input_scale": float(coder.input_scale),
     }
+    directory.mkdir(parents=True, exist_ok=True)
+    save_file(folded_weights(coder), directory / WEIGHTS_FILE)
     (directory / CONFIG_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def load(directory: Path, device: str | torch.device, kind: type[C]) -> C:
-    """Read a coder, ours or sparsify's, as a `kind`.
+    """Read a coder, ours or sparsify's, as a `kind`; in float64 where its weights are, in float32 otherwise.
 
     Raises ValueError for a coder that is none of ours or not whole, FileNotFoundError where there is no coder.
     """
+    if (device := usable_device(device)).type == "meta":
+        raise ValueError("device 'meta': holds no values; expected one that does")
     _check_files(directory)
     content = _read_config(directory / CONFIG_FILE)
+    if theirs := "variant" not in content:
+        content["variant"] = _sparsify_variant(directory / CONFIG_FILE, content)
     try:
-        weights = load_file(directory / WEIGHTS_FILE, device=str(device))
+        weights = load_file(directory / WEIGHTS_FILE)
     except SafetensorError as error:
         raise ValueError(f"{directory / WEIGHTS_FILE}: cut short or not a safetensors file ({error})") from error
     known = {field.name for field in fields(SparseCoderConfig)}
     try:
-        cfg = SparseCoderConfig(**{name: content[name] for name in known & content.keys()})
+        cfg = SparseCoderConfig(**{name: content[name] for name in known & content.keys()} | {"k": content.get("k")})
         coder = kind(content.get("d_in"), cfg, device=device)  # type: ignore[arg-type] # the class says what it must be
     except ValueError as error:
         raise ValueError(f"{directory / CONFIG_FILE}: {error}") from error
     _check_weights(directory / WEIGHTS_FILE, coder, weights)
-    if cfg.recipe.skip and not content.get("transcode", False):
+    if any(value.dtype == torch.float64 for value in weights.values()):
+        coder.to(torch.float64)
+    if theirs and cfg.recipe.skip and not content.get("transcode", False):
         # sparsify centres the input of such a coder by b_dec; an sst has its centre in the encoder's bias.
-        weight, bias, centre = (weights[name].float() for name in ("encoder.weight", "encoder.bias", "b_dec"))
+        names = ("encoder.weight", "encoder.bias", "b_dec")
+        weight, bias, centre = (weights[name].to(coder.W_dec.dtype) for name in names)
         weights["encoder.bias"] = bias - weight @ centre
     coder.load_state_dict(weights)
     return coder
 
 
 def _check_files(directory: Path) -> None:
+    if directory.is_file():
+        raise NotADirectoryError(f"{directory}: a file; expected the directory of {CONFIG_FILE} and {WEIGHTS_FILE}")
+    if (directory / SAELENS_FILE).is_file() and not (directory / WEIGHTS_FILE).is_file():
+        raise ValueError(
+            f"{directory}: holds SAELens' {SAELENS_FILE}, which sae_lens.SAE.load_from_disk reads; expected "
+            f"sparsify's {WEIGHTS_FILE}"
+        )
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (directory / name).is_file():
             below = sorted(str(path.parent.relative_to(directory)) for path in directory.glob(f"*/{CONFIG_FILE}"))
@@ -91,21 +116,21 @@ def _check_files(directory: Path) -> None:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    """`cfg.json`, with a variant. Raises ValueError for what is no such file, and for a coder that is none of ours."""
+    """`cfg.json`. Raises ValueError for what is no such file, and for fields that may mean something else."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise ValueError(f"{path}: not a JSON file ({error})") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: must hold a JSON object, not {type(content).__name__}")
-    strange = [name for name, value in content.items() if name not in FIELDS and value]
+    allowed = FIELDS if content.get("matching_pursuit") else FIELDS | WITHOUT_EFFECT
+    strange = [name for name, value in content.items() if name not in allowed and value]
+    strange.sort(key=lambda name: name != "matching_pursuit")
     if strange:
         raise ValueError(
             f"{strange[0]} {content[strange[0]]!r} in {path}: no field of ours or of sparsify's, and may change what "
             "the coder computes" + (", as it does on the branch mp-sae" if "matching_pursuit" in strange else "")
         )
-    if "variant" not in content:
-        content |= {"variant": _sparsify_variant(path, content)}
     return content
 
 
@@ -114,6 +139,9 @@ def _sparsify_variant(path: Path, content: dict[str, Any]) -> str:
     for field, only in (("activation", "topk"), ("signed", False)):
         if content.get(field, only) != only:
             raise ValueError(f"{field} {content[field]!r} in {path}: only {only!r} can be loaded")
+    for field in ("skip_connection", "transcode"):
+        if not isinstance(value := content.get(field, False), bool):
+            raise ValueError(f"{field} {value!r} in {path}: must be true or false")
     if content.get("skip_connection", False):
         return "sst"
     return "transcoder" if content.get("transcode", False) else "topk"
@@ -128,4 +156,9 @@ def _check_weights(path: Path, coder: Coder, weights: dict[str, Tensor]) -> None
         if expected.get(name) != found.get(name)
     ]
     if wrong:
-        raise ValueError(f"{path}: does not fit a coder of variant {coder.cfg.variant}: {', '.join(wrong)}")
+        more = f" and {len(wrong) - NAMED_WEIGHTS} more" if len(wrong) > NAMED_WEIGHTS else ""
+        told = ", ".join(wrong[:NAMED_WEIGHTS]) + more
+        raise ValueError(f"{path}: does not fit a coder of variant {coder.cfg.variant}: {told}")
+    for name, value in weights.items():
+        if not value.is_floating_point():
+            raise ValueError(f"{path}: {name} is {value.dtype}; expected floats")
