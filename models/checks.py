@@ -19,8 +19,8 @@ def is_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def as_floats(name: str, value: Tensor, weights: Tensor) -> Tensor:
-    """`value` in the dtype of the weights. Raises ValueError for what cannot be computed with them."""
+def check_operand(name: str, value: Tensor, weights: Tensor) -> None:
+    """`value` and the weights must be such as can be computed with, in one place. Raises ValueError."""
     if weights.dtype not in FLOATS:
         raise ValueError(f"the coder's weights are {weights.dtype}; they must be float32 or float64: coder.float()")
     if not isinstance(value, Tensor) or value.is_complex():
@@ -29,6 +29,11 @@ def as_floats(name: str, value: Tensor, weights: Tensor) -> Tensor:
         )
     if value.device != weights.device:
         raise ValueError(f"{name} is on {value.device}, the coder on {weights.device}; move one of them")
+
+
+def as_floats(name: str, value: Tensor, weights: Tensor) -> Tensor:
+    """`value` in the dtype of the weights. Raises ValueError for what cannot be computed with them."""
+    check_operand(name, value, weights)
     return value.to(weights.dtype)
 
 

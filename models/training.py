@@ -5,14 +5,16 @@ Recipe of the MP-SAE study: Adam, linear warm-up, linear decay to zero; loss is 
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from models.checks import check_operand, is_number, is_whole
 from models.coder import Coder, total_variance
 
 
@@ -38,6 +40,9 @@ class TrainConfig:
     """A latent is dead when it fired on none of this many last training tokens."""
 
     def __post_init__(self) -> None:
+        for field in ("steps", "warmup_steps", "micro_batch_tokens", "dead_window_tokens"):
+            if not is_whole(getattr(self, field)):
+                raise ValueError(f"{field} {getattr(self, field)!r}: must be a whole number")
         for field in ("steps", "micro_batch_tokens", "dead_window_tokens"):
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} {getattr(self, field)}: must be 1 or more")
@@ -45,10 +50,10 @@ class TrainConfig:
             raise ValueError(
                 f"warmup_steps {self.warmup_steps}: must be from 0 to below the {self.steps} steps of a run"
             )
-        if not (math.isfinite(self.lr) and self.lr > 0):
-            raise ValueError(f"lr {self.lr}: must be a positive number")
-        if not (math.isfinite(self.auxk_alpha) and self.auxk_alpha >= 0):
-            raise ValueError(f"auxk_alpha {self.auxk_alpha}: must be 0 or a positive number")
+        if not (is_number(self.lr) and self.lr > 0):
+            raise ValueError(f"lr {self.lr!r}: must be a positive number")
+        if not (is_number(self.auxk_alpha) and self.auxk_alpha >= 0):
+            raise ValueError(f"auxk_alpha {self.auxk_alpha!r}: must be 0 or a positive number")
 
     def lr_at(self, step: int) -> float:
         """Learning rate of step `step`, counted from 0; 0 after the last."""
@@ -72,10 +77,12 @@ class Trainer:
     def initialise(self, x_BD: Tensor, y_BD: Tensor | None = None) -> None:
         """Centre the encoder, start `b_dec` at the mean of the target, scale inputs and targets to variance `d_in`.
 
-        `y_BD` is a transcoder's target. Raises TrainingDiverged where activations do not vary or are not finite.
+        `y_BD` is a transcoder's target. Raises TrainingDiverged where activations do not vary or are not finite,
+        ValueError where they are none of this coder's.
         """
         coder = self.coder
         y_BD = x_BD if y_BD is None else y_BD
+        self._check_batch(x_BD, y_BD)
         coder.input_scale, coder.target_scale = self._scale(x_BD), self._scale(y_BD)
         coder.b_dec.copy_(y_BD.double().mean(dim=0) * coder.output_scale)
         if coder.cfg.recipe.transcode:
@@ -92,11 +99,22 @@ class Trainer:
             raise TrainingDiverged(f"the first activations have variance {float(variance)}; nothing to learn from")
         return float((self.coder.d_in / variance).sqrt())
 
-    def step(self, x_BD: Tensor, y_BD: Tensor | None = None) -> float:
-        """One optimiser step on a batch [B, D]; returns its FVU. Raises TrainingDiverged for NaN or inf.
+    def _check_batch(self, x_BD: Tensor, y_BD: Tensor) -> None:
+        """Both must be [B, D] of one token or more, as wide as the coder. Raises ValueError."""
+        width = self.coder.d_in
+        for name, value in (("x", x_BD), ("y", y_BD)):
+            check_operand(name, value, self.coder.W_dec)
+            if value.ndim != 2 or value.shape[1] != width or len(value) != len(x_BD) or not len(value):
+                rows = "1 or more" if name == "x" else len(x_BD)
+                raise ValueError(f"{name} has shape {list(value.shape)}; expected [{rows}, {width}]")
 
-        `y_BD` is a transcoder's target, [B, D].
+    def step(self, x_BD: Tensor, y_BD: Tensor | None = None) -> float:
+        """One optimiser step on a batch [B, D]; returns its FVU.
+
+        `y_BD` is a transcoder's target, [B, D]. Raises TrainingDiverged for NaN or inf, ValueError for a batch that is
+        none of this coder's.
         """
+        self._check_batch(x_BD, x_BD if y_BD is None else y_BD)
         x_BD = x_BD.to(self.coder.W_dec.dtype)
         y_BD = x_BD if y_BD is None else y_BD.to(x_BD.dtype)
         lr = self.cfg.lr_at(self.step_count)
@@ -138,13 +156,15 @@ class Trainer:
             {name: value.detach().contiguous() for name, value in tensors.items()}, directory / "training.safetensors"
         )
         scales = {"input_scale": self.coder.input_scale, "target_scale": self.coder.target_scale}
-        content = {"step": self.step_count, **scales, "cursor": cursor}
+        content = {"step": self.step_count, **scales, "cursor": cursor, "coder": asdict(self.coder.cfg)}
         (directory / "training.json").write_text(json.dumps(content), encoding="utf-8")
 
     def restore(self, directory: Path) -> dict[str, Any]:
-        """Continue from what `save` wrote; returns the data cursor."""
-        content = json.loads((directory / "training.json").read_text(encoding="utf-8"))
-        tensors = load_file(directory / "training.safetensors", device=str(self.coder.W_dec.device))
+        """Continue from what `save` wrote; returns the data cursor.
+
+        Raises ValueError, and changes nothing, for files that are not whole or another coder's.
+        """
+        content, tensors = self._read(directory)
         self.coder.load_state_dict({name: tensors[f"coder.{name}"] for name in self.parameters})
         self.coder.input_scale, self.coder.target_scale = content["input_scale"], content["target_scale"]
         self.step_count = content["step"]
@@ -156,3 +176,23 @@ class Trainer:
         torch.set_rng_state(tensors["rng"].cpu())
         cursor: dict[str, Any] = content["cursor"]
         return cursor
+
+    def _read(self, directory: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """The two files of a checkpoint. Raises ValueError where they are not whole or another coder's."""
+        path, weights = directory / "training.json", directory / "training.safetensors"
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path}: cut short or not a JSON file ({error})") from error
+        try:
+            tensors = load_file(weights, device=str(self.coder.W_dec.device))
+        except SafetensorError as error:
+            raise ValueError(f"{weights}: cut short or not a safetensors file ({error})") from error
+        if (saved := content.get("coder", asdict(self.coder.cfg))) != asdict(self.coder.cfg):  # older ones do not say
+            raise ValueError(f"{path}: of another coder, {saved}; this is {asdict(self.coder.cfg)}")
+        found = {name: list(value.shape) for name, value in tensors.items() if name.startswith("coder.")}
+        expected = {f"coder.{name}": list(value.shape) for name, value in self.parameters.items()}
+        if wrong := sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name)):
+            told = ", ".join(f"{name} {found.get(name)} (expected {expected.get(name)})" for name in wrong)
+            raise ValueError(f"{weights}: of another coder than this {self.coder.cfg.variant}, {told}")
+        return content, tensors

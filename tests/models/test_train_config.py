@@ -17,6 +17,13 @@ BAD_CONFIGS = {
     "lr-nan": ({"lr": float("nan")}, "lr nan: must be a positive number"),
     "lr-infinite": ({"lr": float("inf")}, "lr inf: must be a positive number"),
     "auxk_alpha-negative": ({"auxk_alpha": -0.1}, r"auxk_alpha -0\.1: must be 0 or a positive number"),
+    "steps-text": ({"steps": "10"}, "steps '10': must be a whole number"),
+    "steps-none": ({"steps": None}, "steps None: must be a whole number"),
+    "warmup-fraction": ({"warmup_steps": 2.5}, r"warmup_steps 2\.5: must be a whole number"),
+    "micro_batch_tokens-fraction": ({"micro_batch_tokens": 2.5}, r"micro_batch_tokens 2\.5: must be a whole number"),
+    "dead_window_tokens-true": ({"dead_window_tokens": True}, "dead_window_tokens True: must be a whole number"),
+    "lr-text": ({"lr": "1e-3"}, "lr '1e-3': must be a positive number"),
+    "auxk_alpha-none": ({"auxk_alpha": None}, "auxk_alpha None: must be 0 or a positive number"),
     "auxk_alpha-nan": ({"auxk_alpha": float("nan")}, "auxk_alpha nan: must be 0 or a positive number"),
 }
 
