@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
-from orchestrator.driver.commands import resume_command
+from orchestrator.driver.printed_commands import resume_command
 from orchestrator.errors import UserError, did_you_mean
 from orchestrator.grid.base_config import BaseConfig, check_text
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from orchestrator.errors import UserError
 from orchestrator.grid.cells import Cell, cells
 from orchestrator.grid.config import SweepConfig
-from orchestrator.grid.hardware import Hardware, Shares, share
+from orchestrator.grid.hardware import Hardware
 from orchestrator.grid.plan import Plan, make_plan
+from orchestrator.grid.shares import Shares, share
 from orchestrator.language_models.hookpoints import Hookpoint
 from orchestrator.language_models.loading import check_model, resolve_hookpoints
 from orchestrator.text.sources import check_text

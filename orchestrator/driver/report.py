@@ -11,12 +11,11 @@ from statistics import mean
 from typing import Any
 
 from orchestrator.command_line.read import reader_may_leave
-from orchestrator.driver.commands import resume_command, ui_command
+from orchestrator.driver.printed_commands import resume_command, ui_command
 from orchestrator.figures.files import PAGE
 from orchestrator.grid.base_config import BaseConfig
 from orchestrator.grid.cells import Cell
-
-UNFINISHED = "did not finish"
+from orchestrator.tracking.endings import UNFINISHED
 
 
 @dataclass(frozen=True)

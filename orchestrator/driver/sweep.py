@@ -14,10 +14,10 @@ from orchestrator.driver.inputs import Inputs
 from orchestrator.driver.interruption import Interruption
 from orchestrator.driver.prepare import Prepared
 from orchestrator.driver.progress import Progress
-from orchestrator.driver.report import UNFINISHED, Outcome, add_counters, write_report
+from orchestrator.driver.report import Outcome, add_counters, write_report
 from orchestrator.figures.files import write_figures
 from orchestrator.grid.cells import Cell
-from orchestrator.tracking.endings import killed_if_raised, log_result
+from orchestrator.tracking.endings import UNFINISHED, killed_if_raised, log_result, sweep_status
 from orchestrator.tracking.environment import environment_tags
 from orchestrator.tracking.records import journal_records
 from orchestrator.tracking.tracker import Tracker
@@ -61,8 +61,7 @@ def run(
         if write_figures(directory.name, journal_records(directory / TRACKING_DIRECTORY), figures):
             tracker.log_artifacts(None, figures, "figures")
         failed = {name: result["failure"] for name, result in results.items() if "failure" in result}
-        status = "KILLED" if UNFINISHED in failed.values() else "FAILED" if failed else "FINISHED"
-    unsent = tracker.finish(status)
+    unsent = tracker.finish(sweep_status(failed))
     return Outcome(table, figures if figures.is_dir() else None, failed, counters, tracker.comparison_url(), unsent)
 
 

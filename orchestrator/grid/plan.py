@@ -10,7 +10,8 @@ from kernels.backend import backend_of
 from orchestrator.activations.tables import table_bytes
 from orchestrator.grid.cells import Cell
 from orchestrator.grid.config import SweepConfig
-from orchestrator.grid.hardware import Hardware, Shares
+from orchestrator.grid.hardware import Hardware
+from orchestrator.grid.shares import Shares
 from orchestrator.language_models.hookpoints import Hookpoint, what_patterns_meant
 from orchestrator.language_models.loading import forward_flops
 

@@ -1,4 +1,4 @@
-"""How the end of a trial, or of a sweep that breaks off, is told."""
+"""The status with which runs end: a trial, a sweep, and a sweep that breaks off."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -7,6 +7,9 @@ from typing import Any
 
 from orchestrator.tracking.tracker import Tracker
 
+UNFINISHED = "did not finish"
+"""Why a trial has no result that was interrupted before it had one."""
+
 
 def log_result(tracker: Tracker, name: str, directory: Path, result: Mapping[str, Any]) -> None:
     """Final metrics, checkpoint and status of a trial that has ended; safe to repeat."""
@@ -14,6 +17,11 @@ def log_result(tracker: Tracker, name: str, directory: Path, result: Mapping[str
         tracker.log_metrics(name, {key: value for key, value in result.items() if key != "step"}, result["step"])
         tracker.log_artifacts(name, directory / "coder", "checkpoint")
     tracker.end_trial(name, failure=result.get("failure"))
+
+
+def sweep_status(failures: Mapping[str, str]) -> str:
+    """MLflow's status of a sweep's parent run, from why its trials have no result: KILLED where it was interrupted."""
+    return "KILLED" if UNFINISHED in failures.values() else "FAILED" if failures else "FINISHED"
 
 
 @contextmanager

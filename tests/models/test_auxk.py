@@ -4,14 +4,8 @@ import pytest
 import torch
 
 from models import VARIANTS
-from tests.support.coders import (
-    TOLERANCE,
-    make_coder,
-    make_target,
-    make_tokens,
-    plain_auxk,
-    plain_weights,
-)
+from tests.support.coders import TOLERANCE, make_coder, make_target, make_tokens
+from tests.support.definitions import plain_auxk, plain_weights
 
 
 @pytest.mark.parametrize("scales", [(1.0, 1.0), (0.3, 2.0)], ids=["unscaled", "scaled"])

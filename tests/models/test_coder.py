@@ -4,12 +4,8 @@ import pytest
 import torch
 
 from models import VARIANTS
-from tests.support.coders import (
-    make_coder,
-    make_tokens,
-    plain_decode,
-    plain_fvu,
-)
+from tests.support.coders import make_coder, make_tokens
+from tests.support.definitions import plain_decode, plain_fvu
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

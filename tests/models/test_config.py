@@ -9,9 +9,7 @@ import pytest
 import torch
 
 from models import VARIANTS, SparseCoder, SparseCoderConfig
-from tests.support.coders import (
-    make_coder,
-)
+from tests.support.coders import make_coder
 
 BAD_CONFIGS = {
     "variant": ({"variant": "relu"}, f"variant 'relu': allowed are {', '.join(VARIANTS)}"),

@@ -7,17 +7,8 @@ from hypothesis import strategies as st
 
 from models import VARIANTS
 from models.training import TrainConfig, Trainer
-from tests.support.coders import (
-    TOLERANCE,
-    TRANSCODERS,
-    make_coder,
-    make_target,
-    make_tokens,
-    make_twins,
-    plain_encode,
-    plain_forward,
-    plain_weights,
-)
+from tests.support.coders import TOLERANCE, TRANSCODERS, make_coder, make_target, make_tokens, make_twins
+from tests.support.definitions import plain_encode, plain_forward, plain_weights
 from tests.support.variants import SETTINGS, assert_equals_the_definition, unit_parameters
 
 # --- forward and gradients ---

@@ -5,14 +5,8 @@ import torch
 
 from models import VARIANTS
 from models.evaluation import Evaluation, FvuSum
-from tests.support.coders import (
-    make_coder,
-    make_target,
-    make_tokens,
-    plain_forward,
-    plain_fvu,
-    plain_weights,
-)
+from tests.support.coders import make_coder, make_target, make_tokens
+from tests.support.definitions import plain_forward, plain_fvu, plain_weights
 
 
 @pytest.mark.parametrize("cuts", [[50], [1, 9, 40], [0, 25, 0, 25]], ids=["whole", "uneven", "with-empty"])

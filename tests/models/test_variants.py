@@ -7,12 +7,7 @@ from hypothesis import strategies as st
 
 from models import VARIANTS, SparseCoder, SparseCoderConfig, variants
 from models.variants import Recipe
-from tests.support.coders import (
-    AUTOENCODERS,
-    TRANSCODERS,
-    make_coder,
-    make_tokens,
-)
+from tests.support.coders import AUTOENCODERS, TRANSCODERS, make_coder, make_tokens
 from tests.support.variants import SETTINGS, assert_equals_the_definition, unit_parameters
 
 # --- what the names mean ---

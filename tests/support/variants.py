@@ -5,12 +5,8 @@ from hypothesis import HealthCheck, settings
 from torch import Tensor
 
 from models import SparseCoder
-from tests.support.coders import (
-    plain_forward,
-    plain_fvu,
-    plain_weights,
-    sum_of_twins,
-)
+from tests.support.coders import sum_of_twins
+from tests.support.definitions import plain_forward, plain_fvu, plain_weights
 
 SETTINGS = settings(
     max_examples=40,

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.grid.cells import cells
-from orchestrator.grid.hardware import share
 from orchestrator.grid.plan import duration, make_plan
+from orchestrator.grid.shares import share
 from orchestrator.language_models.hookpoints import Hookpoint
 from tests.support.configs import hardware, small
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.driver.commands import ui_command
+from orchestrator.driver.printed_commands import ui_command
 from orchestrator.tracking import ui
 from tests.support.mlflow_runs import REPOSITORY, SWEEP, open_tracker, wait_until
 
