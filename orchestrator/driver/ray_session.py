@@ -10,8 +10,10 @@ import ray
 from orchestrator.errors import UserError, one_line
 from orchestrator.grid.hardware import Hardware
 
-STARTED_CLUSTER = Path("/tmp/ray/ray_current_cluster")
-"""Where `ray start` leaves the address of the cluster it made."""
+STARTED_CLUSTER = "ray/ray_current_cluster"
+"""Where in its temporary directory `ray start` leaves the address of the cluster it made."""
+LONGEST_TEMPORARY = 107 - len("/ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store")
+"""Characters of a temporary directory that leave Ray's sockets a name that Linux takes."""
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +24,7 @@ def join_cluster() -> bool:
     The private Ray of another sweep is left alone, though `address="auto"` would find it.
     """
     given = os.environ.get("RAY_ADDRESS")
-    address = given or (STARTED_CLUSTER.read_text(encoding="utf-8").strip() if STARTED_CLUSTER.is_file() else "local")
+    address = given or _started_here() or "local"
     if address == "local":
         return False
     try:
@@ -38,16 +40,33 @@ def join_cluster() -> bool:
     return True
 
 
+def _started_here() -> str | None:
+    for place in (os.environ.get("RAY_TMPDIR"), os.environ.get("TMPDIR"), "/tmp"):
+        if place and (address := Path(place, STARTED_CLUSTER)).is_file():
+            return address.read_text(encoding="utf-8").strip()
+    return None
+
+
 def start_private_ray(hardware: Hardware) -> None:
     """Start a Ray of this process's own; it ends with `ray.shutdown`. Raises UserError where it does not start."""
+    place = temporary_directory() / "ray"
     try:
         ray.init(
             address="local", num_cpus=hardware.cpus, num_gpus=hardware.gpus, include_dashboard=False,
-            log_to_driver=False, logging_level=logging.WARNING,
+            log_to_driver=False, logging_level=logging.WARNING, _temp_dir=str(place),
         )  # fmt: skip
     except Exception as error:
-        place = os.environ.get("RAY_TMPDIR") or "/tmp"
         raise UserError(
-            f"Ray does not start on this machine: {one_line(error)}; it needs room and a right to write in "
-            f"{place}/ray (RAY_TMPDIR names another place), and {Path.home()} for its token"
+            f"Ray does not start on this machine: {one_line(error)}; it needs room and a right to write in {place} "
+            f"(RAY_TMPDIR names another place, of at most {LONGEST_TEMPORARY} characters), and in "
+            f"{Path.home() / '.ray'} for its token (RAY_AUTH_TOKEN may hold one)"
         ) from error
+
+
+def temporary_directory() -> Path:
+    """Where Ray keeps sockets and logs: RAY_TMPDIR, or TMPDIR where it serves (some are too long), or /tmp."""
+    if asked := os.environ.get("RAY_TMPDIR"):
+        return Path(asked).absolute()
+    usual = Path(os.environ.get("TMPDIR") or "/tmp").absolute()
+    serves = len(str(usual)) <= LONGEST_TEMPORARY and usual.is_dir() and os.access(usual, os.W_OK | os.X_OK)
+    return usual if serves else Path("/tmp")

@@ -23,9 +23,9 @@ def cpu_quota(root: Path, own: str) -> float | None:
     quotas = []
     for line in own.splitlines():
         _, controllers, path = line.split(":", 2)
-        base = root if not controllers else root / "cpu" if "cpu" in controllers.split(",") else None
-        if base is None:
+        if controllers and "cpu" not in controllers.split(","):
             continue
+        base = root if not controllers else root / "cpu" if (root / "cpu").is_dir() else root / controllers
         group = base / path.lstrip("/")
         quotas += [
             found for place in (group, *group.parents) if place.is_relative_to(base) and (found := _quota(place))

@@ -14,6 +14,16 @@ def a_temporary_directory_that_ray_cannot_have(place: Place) -> list[str]:
     return []
 
 
+@mistake(
+    MISTAKES, r"Ray does not start on this machine: OSError: .*; .* names another place, of at most 39 characters\), .*"
+)
+def a_temporary_directory_whose_name_is_too_long_for_sockets(place: Place) -> list[str]:
+    long = place.path / ("d" * 90)
+    long.mkdir()
+    place.patch.setenv("RAY_TMPDIR", str(long))
+    return []
+
+
 @mistake(MISTAKES, r"storage '.*/file/below': cannot be a directory \(Not a directory\)")
 def a_storage_below_a_file(place: Place) -> list[str]:
     (place.path / "file").write_text("", encoding="utf-8")

@@ -22,6 +22,11 @@ CASES = {
         "4:cpu,cpuacct:/docker/0123\n",
         1.0,
     ),
+    "version 1, a directory of both controllers alone": (
+        {"cpu,cpuacct/a/cpu.cfs_quota_us": "50000\n", "cpu,cpuacct/a/cpu.cfs_period_us": "100000\n"},
+        "4:cpu,cpuacct:/a\n",
+        0.5,
+    ),
     "version 1, no limit": (
         {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"},
         "4:cpu,cpuacct:/\n",
