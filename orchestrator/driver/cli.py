@@ -46,8 +46,8 @@ def _main(
     argv: Sequence[str],
     interruption: Interruption,
 ) -> int:
-    connected = not asks_for_help(argv) and join_cluster()
     try:
+        connected = not asks_for_help(argv) and join_cluster(interruption)
         hardware = detect(connected)
         request = read_command_line(
             argv, SweepConfig, Command, lambda name: _preset(name, presets, hardware), description, experiment
@@ -60,9 +60,8 @@ def _main(
         with directory_of(request.cfg, request.resume) as directory, locked(directory):
             inputs = gather_inputs(request.cfg, directory)
             if not connected:
-                start_private_ray(hardware)
-            with interruption.handled():  # Ray has taken the signals over
-                outcome = run(prepared, inputs, directory, experiment, interruption)
+                start_private_ray(hardware, interruption)
+            outcome = run(prepared, inputs, directory, experiment, interruption)
     finally:
         ray.shutdown()
     status = say(outcome, request.cfg, directory)

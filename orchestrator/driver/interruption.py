@@ -1,20 +1,31 @@
-"""SIGINT and SIGTERM: both end a script in order, and its exit status says which it was."""
+"""SIGINT, SIGTERM and SIGHUP: each ends a script in order, and its exit status says which it was."""
 
+import os
 import signal
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
-ASKING = (signal.SIGINT, signal.SIGTERM)
+ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_UNTIL_TAKEN_BACK = 0.02
 
 
 class Interruption:
-    """What has asked this process to end, if anything. Usable in the main thread only."""
+    """What has asked this process to end, if anything. Usable in the main thread only.
+
+    A signal that is ignored already stays so: nohup asks for it, and a shell for scripts in the background.
+    """
 
     def __init__(self) -> None:
         self.signal: int | None = None
         """The signal that came last; None while none has."""
-        self._patient = False
+        self._asking = [asking for asking in ASKING if signal.getsignal(asking) is not signal.SIG_IGN]
+        self._patient_while: Callable[[], bool] | None = None
 
     @property
     def exit_status(self) -> int:
@@ -23,8 +34,9 @@ class Interruption:
 
     @contextmanager
     def handled(self) -> Iterator[None]:
-        """Within the block both signals raise KeyboardInterrupt. To be entered again where a library took them over."""
-        before = {asking: signal.signal(asking, self._handle) for asking in ASKING}
+        """Within the block the signals raise KeyboardInterrupt."""
+        before = {asking: signal.getsignal(asking) for asking in self._asking}
+        self._take()
         try:
             yield
         finally:
@@ -32,15 +44,43 @@ class Interruption:
                 signal.signal(asking, handler)
 
     @contextmanager
-    def patient(self) -> Iterator[None]:
-        """Within the block, of `handled`, the first one is only noted: the block looks at `signal` and ends itself."""
-        self._patient = True
+    def patient(self, possible: Callable[[], bool] = lambda: True) -> Iterator[None]:
+        """Within the block, of `handled`, the first one is only noted: the block looks at `signal` and ends itself.
+
+        Where that is no longer `possible`, which is asked again and again from then on, the signal is raised after all.
+        """
+        self._patient_while = possible
         try:
             yield
         finally:
-            self._patient = False
+            self._patient_while = None
+
+    def outlast(self, work: Future[Any]) -> None:
+        """Wait for work that must not be broken off, and takes signals over in C: they are taken back meanwhile.
+
+        Raises the KeyboardInterrupt of a signal that came meanwhile, otherwise what the work raises.
+        """
+        with self.patient():
+            while not work.done():
+                wait([work], timeout=SECONDS_UNTIL_TAKEN_BACK)
+                self._take()
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        work.result()
+
+    def _take(self) -> None:
+        for asking in self._asking:
+            signal.signal(asking, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         first, self.signal = self.signal is None, number
-        if not (first and self._patient):
+        if not first or self._patient_while is None:
             raise KeyboardInterrupt
+        threading.Thread(target=self._look, args=(number,), daemon=True).start()
+
+    def _look(self, number: int) -> None:
+        while (possible := self._patient_while) is not None:
+            if not possible():
+                os.kill(os.getpid(), number)
+                return
+            time.sleep(SECONDS_BETWEEN_LOOKS)

@@ -3,10 +3,13 @@
 import logging
 import os
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import ray
 
+from orchestrator.driver.interruption import Interruption
 from orchestrator.errors import UserError, one_line
 from orchestrator.grid.hardware import Hardware
 
@@ -15,10 +18,13 @@ STARTED_CLUSTER = "ray/ray_current_cluster"
 LONGEST_TEMPORARY = 107 - len("/ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store")
 """Characters of a temporary directory that leave Ray's sockets a name that Linux takes."""
 
+_THREAD = ThreadPoolExecutor(1)
+"""Lives as long as this process: Linux ends Ray's processes with the thread that started them."""
+
 log = logging.getLogger(__name__)
 
 
-def join_cluster() -> bool:
+def join_cluster(interruption: Interruption) -> bool:
     """Join the Ray cluster that RAY_ADDRESS names or that `ray start` made here; False where there is none.
 
     The private Ray of another sweep is left alone, though `address="auto"` would find it.
@@ -31,13 +37,29 @@ def join_cluster() -> bool:
         if ":" in address and "://" not in address:  # Ray itself would try for minutes
             host, _, port = address.rpartition(":")
             socket.create_connection((host, int(port)), timeout=5).close()
-        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+        _init(interruption, address=address)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         if given:
             raise UserError(f"RAY_ADDRESS {given!r}: no Ray cluster can be joined there ({error})") from None
         log.info("the Ray cluster at %s that was started here does not answer; going on without", address)
         return False
     return True
+
+
+def answers() -> bool:
+    """Whether the head of the cluster is there: job schedulers and terminals signal Ray's processes as they do us."""
+    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+def _init(interruption: Interruption, **options: Any) -> None:
+    """`ray.init`, where no signal breaks it off half-way, which ends in a crash."""
+    logging.getLogger("ray._private.worker").setLevel(logging.ERROR)  # warns that SIGTERM is not its own here
+    interruption.outlast(_THREAD.submit(ray.init, log_to_driver=False, logging_level=logging.WARNING, **options))
 
 
 def _started_here() -> str | None:
@@ -47,13 +69,13 @@ def _started_here() -> str | None:
     return None
 
 
-def start_private_ray(hardware: Hardware) -> None:
+def start_private_ray(hardware: Hardware, interruption: Interruption) -> None:
     """Start a Ray of this process's own; it ends with `ray.shutdown`. Raises UserError where it does not start."""
     place = temporary_directory() / "ray"
     try:
-        ray.init(
-            address="local", num_cpus=hardware.cpus, num_gpus=hardware.gpus, include_dashboard=False,
-            log_to_driver=False, logging_level=logging.WARNING, _temp_dir=str(place),
+        _init(
+            interruption, address="local", num_cpus=hardware.cpus, num_gpus=hardware.gpus, include_dashboard=False,
+            _temp_dir=str(place),
         )  # fmt: skip
     except Exception as error:
         raise UserError(

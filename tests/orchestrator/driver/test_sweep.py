@@ -55,6 +55,14 @@ def results(storage: Path, name: str) -> dict[str, dict[str, float]]:
     return json.loads((storage / name / "results.json").read_text(encoding="utf-8"))["results"]
 
 
+def gone(processes: set[int], seconds: float = 120) -> None:
+    """Wait for processes to end: Ray's do so by themselves once their parent has."""
+    end = time.monotonic() + seconds
+    while left := {pid for pid in processes if Path(f"/proc/{pid}").exists()}:
+        assert time.monotonic() < end, [Path(f"/proc/{pid}/status").read_text(encoding="utf-8") for pid in left]
+        time.sleep(0.1)
+
+
 def until(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 120
     while not condition():
@@ -167,7 +175,10 @@ def test_a_killed_trial_ends_as_if_undisturbed(undisturbed: str, tiny_model: Pat
     victims = [pid for pid, line in descendants(process.pid) if line.startswith("ray::ImplicitFunc")]
     assert victims
     os.kill(victims[0], signal.SIGKILL)
-    join = "from orchestrator.driver.ray_session import join_cluster; print(join_cluster())"
+    join = (
+        "from orchestrator.driver.interruption import Interruption;"
+        "from orchestrator.driver.ray_session import join_cluster; print(join_cluster(Interruption()))"
+    )
     joined = finish(sys.executable, "-c", join)
     assert joined.strip().endswith("False"), "another sweep would join this one's private Ray"
     _, errors = process.communicate(timeout=240)
@@ -196,27 +207,33 @@ def test_a_killed_driver_continues_as_if_undisturbed(undisturbed: str, tiny_mode
             assert set(steps.values()) == {1}, f"{run.info.run_name} {key} was logged twice"
 
 
-@pytest.mark.parametrize("asking", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    ("asking", "to"),
+    [(signal.SIGINT, os.killpg), (signal.SIGTERM, os.kill), (signal.SIGHUP, os.killpg)],
+    ids=["Ctrl-C in a terminal", "kill", "a terminal that closes"],
+)
 def test_an_interrupted_sweep_ends_in_order_and_goes_on_with_what_it_printed(
-    asking: signal.Signals, undisturbed: str, tiny_model: Path, storage: Path
+    asking: signal.Signals, to: Callable[[int, int], None], undisturbed: str, tiny_model: Path, storage: Path
 ) -> None:
+    """A signal to the whole group ends Ray's own processes too; they are deaf to SIGINT alone."""
     name = asking.name.lower()
     process = subprocess.Popen(
-        command(tiny_model, storage, name), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        command(tiny_model, storage, name), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
     until(lambda: bool(half_done(storage / name)), process)
     started = {pid for pid, _ in descendants(process.pid)}
-    process.send_signal(asking)
+    to(process.pid, asking)
     said, errors = process.communicate(timeout=240)
     assert process.returncode == 128 + asking
     assert "Traceback" not in errors
-    assert not {pid for pid in started if Path(f"/proc/{pid}").exists()}
+    gone(started)
     ended = {run.info.run_name: run.info.status for run in runs_of(storage, name)}
     done = {trial.name for trial in finished(storage / name)}
     assert ended.pop(name) == "KILLED"
     assert ended == {trial: "FINISHED" if trial in done else "KILLED" for trial in ended}
-    pasted = said.splitlines()[-1].removeprefix("what was done is kept; continue with ")
-    finish("sh", "-c", pasted)
+    *_, pasted = (said + errors).partition("what was done is kept; continue with ")
+    finish("sh", "-c", pasted.splitlines()[0])
     assert results(storage, name) == results(storage, "undisturbed")
     assert {run.info.status for run in runs_of(storage, name)} == {"FINISHED"}
 
