@@ -124,10 +124,12 @@ def exit_status(script: Callable[[Interruption], int]) -> int:
         sys.stderr.write(f"error: {' '.join(str(error).splitlines())}\n")
         return 2
     except OSError as error:
-        if error.errno not in NO_ROOM:
+        if error.errno is None:  # not the operating system's
             raise
-        place = f" ({error.filename})" if error.filename else ""
-        sys.stderr.write(f"error: cannot write: {error.strerror}{place}; free some room and try again\n")
+        said = f"{error.strerror}" + (f" ({error.filename})" if error.filename else "")
+        if error.errno in NO_ROOM:
+            said = f"cannot write: {said}; free some room and try again"
+        sys.stderr.write(f"error: {said}\n")
         return 2
     except KeyboardInterrupt as error:
         sys.stderr.write(f"interrupted; {str(error) or 'nothing had begun'}\n")

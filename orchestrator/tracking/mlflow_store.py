@@ -60,5 +60,6 @@ def is_final(error: Exception) -> bool:
 
 
 def brief(error: Exception) -> str:
-    """What an error says, cut short and without secrets."""
-    return redact(f"{type(error).__name__}: {error}")[:400]
+    """What an error says, on one line, cut short, without secrets and without the SQL that it happened in."""
+    said, _, _ = f"{type(error).__name__}: {error}".partition("[SQL:")
+    return redact(" ".join(said.split()))[:400]

@@ -83,4 +83,4 @@ def _user_error(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, RequestException, SQLAlchemyError) as error:
-        raise UserError(f"tracking_uri {redact(uri)!r}: {brief(error).splitlines()[0]}") from None
+        raise UserError(f"tracking_uri {redact(uri)!r}: {brief(error)}") from None

@@ -1,9 +1,15 @@
 """What a sweep script says of itself, to people who stop listening or stop waiting."""
 
+import errno
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from orchestrator.driver.script import exit_status
 
 SCRIPT = Path(__file__).parents[3] / "sweeps" / "smollm_grid.py"
 
@@ -13,3 +19,12 @@ def test_an_interrupted_import_is_one_line() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=600)
     assert done.stderr == "interrupted; nothing had begun\n"
     assert done.returncode == -signal.SIGINT
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE, errno.EROFS], ids=os.strerror)
+def test_what_the_operating_system_refuses_is_one_line(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    def script(interruption: object) -> int:
+        raise OSError(number, os.strerror(number), "/data/runs")
+
+    assert exit_status(script) == 2
+    assert capsys.readouterr().err == f"error: {os.strerror(number)} (/data/runs)\n"

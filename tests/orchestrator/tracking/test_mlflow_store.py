@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy.exc import OperationalError
 
 from orchestrator.figures import command
-from orchestrator.tracking.mlflow_store import default_uri, sqlite_file
+from orchestrator.tracking.mlflow_store import brief, default_uri, sqlite_file
 from orchestrator.tracking.reader import read_sweep
 from tests.support.records import SWEEP, log_sweep
 
@@ -39,3 +40,8 @@ def test_runs_are_kept_and_drawn_in_a_directory_of_any_name(name: str, tmp_path:
     assert len([*odd.glob("mlartifacts/*/artifacts/config.json")]) == 1
     assert command.main([SWEEP, "--storage", str(odd), "--out", str(tmp_path / "out")]) == 0
     assert (tmp_path / "out" / "figures.html").is_file()
+
+
+def test_what_a_database_says_is_one_line() -> None:
+    error = OperationalError("CREATE TABLE runs (\n\tname VARCHAR\n)", {}, Exception("database or\ndisk is full"))
+    assert brief(error) == "OperationalError: (builtins.Exception) database or disk is full"
