@@ -27,7 +27,7 @@ from benchmarks.report import render
 from benchmarks.schedule import Settings, run_preset
 from benchmarks.worker import CONTESTANTS
 from orchestrator.command_line.read import read
-from orchestrator.errors import UserError, did_you_mean
+from orchestrator.errors import UserError, did_you_mean, shown
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -67,6 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         preset = _preset(options)
         if options.device == "cuda" and not torch.cuda.is_available():
             raise UserError("device 'cuda': torch finds no GPU here")
+        if options.name is not None and (not options.name.strip(". ") or "/" in options.name):
+            raise UserError(f"name {shown(options.name)}: must be the plain name of a file; --results is its directory")
         activations = options.activations or cached_activations(_tokens(preset))
         rows, width = load_activations(activations).shape
         source = str(activations) if options.activations else f"SmolLM2-135M-Instruct, {HOOKPOINT}"

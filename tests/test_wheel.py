@@ -1,5 +1,6 @@
 """The wheel that people install: every module and the C sources are in it, and work from there."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -31,7 +32,8 @@ print(len(names), "modules")
 
 
 def run(*command: str, cwd: Path) -> str:
-    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600, check=False)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600, check=False, env=clean)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 

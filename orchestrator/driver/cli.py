@@ -20,6 +20,7 @@ from orchestrator.driver.sweep import run
 from orchestrator.errors import UserError
 from orchestrator.grid.config import SweepConfig
 from orchestrator.grid.hardware import Hardware, detect
+from orchestrator.grid.memory import check_memory
 from orchestrator.language_models.loading import fingerprint
 from orchestrator.trials.results import result_of
 
@@ -57,6 +58,7 @@ def _main(
             sys.stdout.write(prepared.plan.describe(_done(request, prepared)) + "\n")
         if request.plan:
             return 0
+        check_memory(prepared.cells, request.cfg.batch_tokens, hardware)
         with directory_of(request.cfg, request.resume) as directory, locked(directory):
             inputs = gather_inputs(request.cfg, directory)
             if not connected:

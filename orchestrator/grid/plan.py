@@ -72,8 +72,8 @@ class Plan:
         width = max(len(cell.name) for cell in self.cells) + 2
         header = f"{'trial':<{width}}{'steps':>7}{'PFLOP':>10}{'memory':>10}{'time':>9}"
         lines = [header] + [
-            f"{cell.name:<{width}}{self.cfg.steps:>7}{self.cell_flops(cell) / 1e15:>10.3g}"
-            f"{_gb(cell.memory_bytes(self.cfg.batch_tokens)):>10}{duration(self.cell_seconds(cell)):>9}"
+            f"{cell.name:<{width}}{self.cfg.steps:>7} {self.cell_flops(cell) / 1e15:>9.3g}"
+            f" {_gb(cell.memory_bytes(self.cfg.batch_tokens)):>9} {duration(self.cell_seconds(cell)):>8}"
             for cell in left
         ]
         total = sum(map(self.cell_flops, left))
@@ -82,7 +82,8 @@ class Plan:
             [
                 *lines,
                 *self.meant,
-                f"{before}{len(left)} trials, {self.concurrent} at a time; {total / 1e15:.3g} PFLOP of training, "
+                f"{before}{len(left)} trial{'s' * (len(left) != 1)}, {self.concurrent} at a time; "
+                f"{total / 1e15:.3g} PFLOP of training, "
                 f"{self.extract_flops / 1e15:.3g} PFLOP of language model for {self.total_shards} shards",
                 f"activations: {_gb(self.store_bytes)} in the object store if all are kept",
                 f"time: about {duration(self.seconds(done))} at {self.flops_per_second / 1e9:.0f} GFLOP/s per trial",

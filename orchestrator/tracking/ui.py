@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
+from orchestrator.command_line.read import read
 from orchestrator.errors import UserError
 from orchestrator.grid.base_config import BaseConfig
 from orchestrator.tracking.mlflow_store import sqlite_file, sqlite_uri
@@ -28,9 +27,9 @@ class Command:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Becomes MLflow's server; returns the exit status only where that cannot be: 2, the user's mistake."""
-    command = tyro.cli(Command, prog="python -m orchestrator.tracking.ui", args=argv, description=Command.__doc__)
+    given = sys.argv[1:] if argv is None else argv
     try:
-        words = server(command)
+        words = server(read(Command, given, str(Command.__doc__), prog="python -m orchestrator.tracking.ui"))
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

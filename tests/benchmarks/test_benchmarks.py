@@ -246,6 +246,7 @@ def test_a_run_in_processes_writes_all_files_at_once(tmp_path, activations_ND: t
         (["--device", "gpu"], "device 'gpu': allowed are cpu, cuda"),
         (["quick"], "'quick': a value needs a flag before it"),
         (["--name", ""], "name '': is empty"),
+        (["--name", "../a"], "name '../a': must be the plain name of a file; "),
         (["--k", "9999", "--latents", "64"], "k 9999: is more than the 64 latents"),
         (["--preset", "growth", "--k", "3"], "k: the preset growth varies the shape itself"),
         (["--activations", "/nowhere"], "/nowhere"),

@@ -6,6 +6,12 @@ from tests.messages.mistakes import Mistake, Place, mistake
 
 MISTAKES: dict[str, Mistake] = {}
 
+
+@mistake(MISTAKES, r"expansion_factor 9000000: trial model-layers\.1-topk-\S+ needs some \d+ GB, and this .*")
+def a_coder_that_no_machine_holds(place: Place) -> list[str]:
+    return ["--expansion-factor", "9000000"]
+
+
 VARIANTS = (
     "topk, mp, mp-tied, mp-sliced, mp-big-decoder, ito, omp, transcoder, sst, mp-transcoder, "
     "mp-transcoder-free-encoder, mp-transcoder-separate-subtraction, mp-transcoder-decoder-subtraction, "

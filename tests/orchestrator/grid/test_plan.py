@@ -41,7 +41,7 @@ def test_a_resumed_plan_counts_what_is_left(tiny_model: Path) -> None:
     done = {cell.name for cell in grid[1:]}
     lines = plan.describe(done).splitlines()
     assert [line.split()[0] for line in lines[1:2]] == [grid[0].name]
-    assert lines[2].startswith("3 of 4 trials are done; 1 trials, ")
+    assert lines[2].startswith("3 of 4 trials are done; 1 trial, ")
     assert plan.seconds(done) < plan.seconds()
     assert plan.seconds({cell.name for cell in grid}) == 0
 

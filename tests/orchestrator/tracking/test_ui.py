@@ -44,6 +44,11 @@ def test_a_port_that_is_none_is_one_line(port: str, storage: Path, capfd: pytest
     assert capfd.readouterr().err == f"error: port {port}: must be from 1 to 65535\n"
 
 
+def test_a_port_that_is_no_number_is_one_line(storage: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert ui.main(["--storage", str(storage), "--port=abc"]) == 2
+    assert capfd.readouterr().err == "error: port 'abc': must be a whole number\n"
+
+
 def test_a_storage_without_runs_is_one_line_and_stays_empty(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert ui.main(["--storage", str(tmp_path / "what?")]) == 2
     assert capfd.readouterr().err == (
