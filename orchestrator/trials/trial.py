@@ -98,11 +98,11 @@ def train(job: TrialJob, reader: ShardReader, report: Callable[[dict[str, Any]],
     torch.manual_seed(job.cell.seed)
     coder = SparseCoder(job.cell.d_in, job.cell.coder, device=device)
     trainer = Trainer(coder, sweep.train_config())
-    newest = checkpoints.newest(job.directory)
-    saved = trainer.restore(newest) if newest else {}
+    restored = checkpoints.restore(trainer, job.directory)
+    saved = restored or {}
     train_seconds = saved.pop("train_seconds", 0.0)
     stream = TrainStream(reader, sweep.shards("train"), job.cell.seed, saved)
-    if newest is None:
+    if restored is None:
         trainer.initialise(*stream.first_shard().to(device))
     clock = _Clock(trainer.step_count, train_seconds)
     for step in range(trainer.step_count + 1, sweep.steps + 1):
