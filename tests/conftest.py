@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -13,6 +14,8 @@ hypothesis.settings.register_profile("same", derandomize=True)
 hypothesis.settings.load_profile("same")
 os.environ.pop("MLFLOW_TRACKING_URI", None)  # a person's own server is not for tests
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # scripts under test inherit what nohup and `&` ignore
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read when a kernel is defined, so before anything imports one
     os.environ["SPARSIFY_DISABLE_TRITON"] = "1"  # it would launch its Triton decoder on CPU tensors
