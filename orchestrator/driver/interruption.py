@@ -1,17 +1,13 @@
 """SIGINT, SIGTERM and SIGHUP: each ends a script in order, and its exit status says which it was."""
 
-import os
 import signal
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_UNTIL_TAKEN_BACK = 0.02
 
 
@@ -25,7 +21,7 @@ class Interruption:
         self.signal: int | None = None
         """The signal that came last; None while none has."""
         self._asking = [asking for asking in ASKING if signal.getsignal(asking) is not signal.SIG_IGN]
-        self._patient_while: Callable[[], bool] | None = None
+        self._patient = False
 
     @property
     def exit_status(self) -> int:
@@ -44,16 +40,13 @@ class Interruption:
                 signal.signal(asking, handler)
 
     @contextmanager
-    def patient(self, possible: Callable[[], bool] = lambda: True) -> Iterator[None]:
-        """Within the block, of `handled`, the first one is only noted: the block looks at `signal` and ends itself.
-
-        Where that is no longer `possible`, which is asked again and again from then on, the signal is raised after all.
-        """
-        self._patient_while = possible
+    def patient(self) -> Iterator[None]:
+        """Within the block, of `handled`, the first one is only noted: the block looks at `signal` and ends itself."""
+        self._patient = True
         try:
             yield
         finally:
-            self._patient_while = None
+            self._patient = False
 
     def outlast(self, work: Future[Any]) -> None:
         """Wait for work that must not be broken off, and takes signals over in C: they are taken back meanwhile.
@@ -74,13 +67,5 @@ class Interruption:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         first, self.signal = self.signal is None, number
-        if not first or self._patient_while is None:
+        if not (first and self._patient):
             raise KeyboardInterrupt
-        threading.Thread(target=self._look, args=(number,), daemon=True).start()
-
-    def _look(self, number: int) -> None:
-        while (possible := self._patient_while) is not None:
-            if not possible():
-                os.kill(os.getpid(), number)
-                return
-            time.sleep(SECONDS_BETWEEN_LOOKS)

@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,18 @@ LONGEST_TEMPORARY = 107 - len("/ray/session_2026-01-01_00-00-00_000000_0000000/s
 
 _THREAD = ThreadPoolExecutor(1)
 """Lives as long as this process: Linux ends Ray's processes with the thread that started them."""
+_STARTING = threading.Event()
 
 log = logging.getLogger(__name__)
+
+
+def _leave_the_group() -> None:
+    """Signals of terminals and job schedulers go to a process group; Ray's processes are ended by us, in order."""
+    if _STARTING.is_set():
+        os.setpgrp()
+
+
+os.register_at_fork(after_in_child=_leave_the_group)
 
 
 def join_cluster(interruption: Interruption) -> bool:
@@ -46,20 +57,14 @@ def join_cluster(interruption: Interruption) -> bool:
     return True
 
 
-def answers() -> bool:
-    """Whether the head of the cluster is there: job schedulers and terminals signal Ray's processes as they do us."""
-    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except OSError:
-        return False
-    return True
-
-
 def _init(interruption: Interruption, **options: Any) -> None:
     """`ray.init`, where no signal breaks it off half-way, which ends in a crash."""
     logging.getLogger("ray._private.worker").setLevel(logging.ERROR)  # warns that SIGTERM is not its own here
-    interruption.outlast(_THREAD.submit(ray.init, log_to_driver=False, logging_level=logging.WARNING, **options))
+    _STARTING.set()
+    try:
+        interruption.outlast(_THREAD.submit(ray.init, log_to_driver=False, logging_level=logging.WARNING, **options))
+    finally:
+        _STARTING.clear()
 
 
 def _started_here() -> str | None:

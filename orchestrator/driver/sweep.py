@@ -7,7 +7,7 @@ from typing import Any
 
 from ray import tune
 
-from orchestrator.driver import brokers, ray_session
+from orchestrator.driver import brokers
 from orchestrator.driver.callbacks import Tracking
 from orchestrator.driver.claims import TRACKING_DIRECTORY
 from orchestrator.driver.inputs import Inputs
@@ -46,7 +46,7 @@ def run(
     tracking = Tracking(tracker, tags)
     with killed_if_raised(tracker):
         progress = Progress(prepared.plan, started, [job.cell for job in finished])
-        with interruption.patient(ray_session.answers):
+        with interruption.patient():
             left = [job for job in jobs if job not in finished]
             _tune(prepared, left, directory, [tracking, progress], interruption)
         results = {

@@ -49,17 +49,6 @@ sys.exit(exit_status(script))
     assert (done.returncode, done.stdout) == (130, "15\n")
 
 
-def test_patience_ends_where_the_block_cannot_end_itself() -> None:
-    done = run("""
-def script(interruption):
-    with interruption.patient(lambda: False):
-        signal.raise_signal(signal.SIGTERM)
-        time.sleep(500)
-sys.exit(exit_status(script))
-""")
-    assert (done.returncode, done.stderr) == (143, "interrupted; nothing had begun\n")
-
-
 @pytest.mark.parametrize("fails", [False, True])
 def test_work_that_must_not_be_broken_off_is_outlasted_and_what_it_took_over_is_taken_back(fails: bool) -> None:
     done = run(f"""

@@ -215,7 +215,7 @@ def test_a_killed_driver_continues_as_if_undisturbed(undisturbed: str, tiny_mode
 def test_an_interrupted_sweep_ends_in_order_and_goes_on_with_what_it_printed(
     asking: signal.Signals, to: Callable[[int, int], None], undisturbed: str, tiny_model: Path, storage: Path
 ) -> None:
-    """A signal to the whole group ends Ray's own processes too; they are deaf to SIGINT alone."""
+    """A signal to the whole group must not end Ray's own processes, which an orderly end needs."""
     name = asking.name.lower()
     process = subprocess.Popen(
         command(tiny_model, storage, name), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
