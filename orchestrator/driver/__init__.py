@@ -13,3 +13,7 @@ def _say_interrupted(kind: type[BaseException], error: BaseException, trace: Tra
 
 
 sys.excepthook = _say_interrupted
+
+if sys.flags.optimize > 1:  # Ray cannot be imported
+    sys.stderr.write("error: PYTHONOPTIMIZE 2: Ray needs docstrings; set it to 1, or to nothing\n")
+    raise SystemExit(2)

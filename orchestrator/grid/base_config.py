@@ -35,6 +35,9 @@ def check_text(field: str, text: str, *, path: bool = False) -> None:
         raise UserError(f"{field} {text!r}: is not UTF-8; rename it, or give a link to it") from None
     if (path or field in ("name", "model", "resume")) and any(unicodedata.category(letter) == "Cc" for letter in text):
         raise UserError(f"{field} {text!r}: has a control character; rename it, or give a link to it")
+    if (path or field in ("model", "dataset")) and text.startswith("~/") and not Path(text).exists():
+        given = Path(text).expanduser()
+        raise UserError(f"{field} {text!r}: a shell replaces ~ only where it begins a word; give {given}")
     if (path or field == "name") and redact(text) != text:
         raise UserError(f"{field} {text!r}: reads like a secret, and is blanked in what is logged; rename it")
 

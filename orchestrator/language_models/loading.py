@@ -204,8 +204,12 @@ def _source(model: str) -> dict[str, Any]:
     """The arguments by which `from_pretrained` finds the model."""
     if model in MADE_HERE:
         return {"pretrained_model_name_or_path": MADE_HERE[model][0]()}
-    if Path(model).is_dir():
-        return {"pretrained_model_name_or_path": Path(model)}
+    if Path(model).is_file():
+        raise ValueError("is a file, not a directory")
+    if (place := Path(model)).is_dir():
+        if (place / "adapter_config.json").is_file() and not (place / "config.json").is_file():
+            raise ValueError("is an adapter without its model; save the two merged (merge_and_unload of peft)")
+        return {"pretrained_model_name_or_path": place}
     return {"pretrained_model_name_or_path": model, "revision": _commit(model)}
 
 

@@ -189,3 +189,16 @@ def a_module_whose_output_has_no_sequence(place: Place) -> list[str]:
     OPTForCausalLM(config).save_pretrained(place.path / "opt")
     tokenizer_of_tiny_model(place, place.path / "opt")
     return ["--model", str(place.path / "opt"), "--hookpoint", "decoder.layers.1.fc1"]
+
+
+@mistake(MISTAKES, r"model '.*': is an adapter without its model; save the two merged .*")
+def an_adapter_alone(place: Place) -> list[str]:
+    (place.path / "lora").mkdir()
+    (place.path / "lora" / "adapter_config.json").write_text('{"peft_type": "LORA"}', encoding="utf-8")
+    return ["--model", str(place.path / "lora")]
+
+
+@mistake(MISTAKES, r"model '.*/model\.gguf': is a file, not a directory; allowed: .*")
+def a_file_as_a_model(place: Place) -> list[str]:
+    (place.path / "model.gguf").write_bytes(b"GGUF")
+    return ["--model", str(place.path / "model.gguf")]

@@ -202,3 +202,19 @@ def a_transcoder_that_fits_one_model_of_two(place: Place) -> list[str]:
         "--model", str(square), str(place.tiny_model), "--variant", "mp-transcoder",
         "--hookpoint", "layers.1.mlp.up_proj",
     ]  # fmt: skip
+
+
+@mistake(MISTAKES, r"storage '~/runs of mine': a shell replaces ~ only where it begins a word; give /.*/runs of mine")
+def a_tilde_after_an_equals_sign(place: Place) -> list[str]:
+    """Otherwise a directory named ~ would be made."""
+    return ["--storage=~/runs of mine"]
+
+
+@mistake(MISTAKES, r"dataset '~/texts\.jsonl': a shell replaces ~ only where it begins a word; give /.*/texts\.jsonl")
+def a_tilde_between_quotes(place: Place) -> list[str]:
+    return ["--dataset", "~/texts.jsonl"]
+
+
+@mistake(MISTAKES, r"model '~/model': a shell replaces ~ only where it begins a word; give /.*/model")
+def a_model_at_home(place: Place) -> list[str]:
+    return ["--model=~/model"]

@@ -36,6 +36,13 @@ def test_an_environment_changes_nothing(name: str, undisturbed: str) -> None:
     assert plan(**ENVIRONMENTS[name]) == undisturbed
 
 
+def test_python_without_docstrings_is_told_in_one_line() -> None:
+    words = [sys.executable, "-OO", str(SCRIPT), "--plan"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=600, check=False)
+    said = "error: PYTHONOPTIMIZE 2: Ray needs docstrings; set it to 1, or to nothing\n"
+    assert (done.returncode, done.stderr) == (2, said)
+
+
 def test_the_tracking_uri_of_the_environment_is_honoured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_uri(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5001")
