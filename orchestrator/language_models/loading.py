@@ -28,7 +28,7 @@ from orchestrator.language_models.hookpoints import Hookpoint, match_hookpoints,
 from orchestrator.language_models.hub import HUB_ERRORS, HUB_TIMEOUT_S
 from orchestrator.language_models.packaged import packaged_directory, packaged_fingerprint
 from orchestrator.language_models.small_llama import small_llama_directory, small_llama_fingerprint
-from orchestrator.language_models.weights import check_files, load_weights
+from orchestrator.language_models.weights import check_files, check_numbers, load_weights
 
 __all__ = ["Hookpoint", "LanguageModel", "fingerprint", "load_tokenizer", "resolve_hookpoints"]
 
@@ -83,7 +83,8 @@ def check_model(model: str, context_length: int) -> None:
             check_files(place)
         with FakeTensorMode():
             positions = positions_of(text_model(builder(config_of(source))()))
-        if place.is_dir() or _weights_are_cached(model):
+        if (weights := place if place.is_dir() else _cached_weights(model)) is not None:
+            check_numbers(weights, config_of(source))
             load_weights(source | {"local_files_only": True}, device_map="meta")
     if positions is not None and context_length > positions:
         raise UserError(
@@ -98,9 +99,11 @@ def embedding_rows(model: str) -> int:
         return int(text_model(builder(config_of(_source(model)))()).get_input_embeddings().num_embeddings)
 
 
-def _weights_are_cached(model: str) -> bool:
+def _cached_weights(model: str) -> Path | None:
+    """The directory of a Hugging Face id's weights in the local cache."""
     names = ("model.safetensors", "model.safetensors.index.json")
-    return any(isinstance(try_to_load_from_cache(model, name, revision=_commit(model)), str) for name in names)
+    found = [try_to_load_from_cache(model, name, revision=_commit(model)) for name in names]
+    return next((Path(path).parent for path in found if isinstance(path, str)), None)
 
 
 def forward_flops(model: str, hookpoints: Sequence[str], context_length: int) -> float:

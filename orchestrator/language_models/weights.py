@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
 
+import torch
 from safetensors import SafetensorError, safe_open
 from transformers.utils import logging as transformers_logging
 
@@ -43,6 +44,37 @@ def load_weights(source: dict[str, Any], **options: Any) -> Any:
     if said := "; ".join(f"{what}: {_some(names)}" for what, names in problems.items() if names):
         raise ValueError(f"the weights do not fit its {type(loaded).__name__}; {said}")
     return loaded
+
+
+def check_numbers(directory: Path, config: Any) -> None:
+    """Raises ValueError for parameters stored as whole numbers of which nothing says what they stand for.
+
+    Quantised weights are such numbers and scales; transformers reads them as the weights where the configuration does
+    not say how they were quantised.
+    """
+    if getattr(config, "quantization_config", None) is not None:
+        return
+    for path in (*directory.glob("model*.safetensors"), *directory.glob("pytorch_model*.bin")):
+        whole = [f"{name} ({dtype})" for name, dtype in _dtypes(path) if _is_whole(name, dtype)]
+        if whole:
+            raise ValueError(
+                f"{path.name} stores weights as whole numbers, and config.json has no quantization_config that says "
+                f"what they stand for: {_some(whole)}"
+            )
+
+
+def _dtypes(path: Path) -> list[tuple[str, str]]:
+    """Names and dtypes of a file's tensors, of which none is read."""
+    if path.suffix == ".bin":
+        tensors = torch.load(path, map_location="meta", weights_only=True).items()
+        return [(name, str(tensor.dtype)) for name, tensor in tensors if isinstance(tensor, torch.Tensor)]
+    with safe_open(path, framework="pt") as file:
+        return [(name, file.get_slice(name).get_dtype()) for name in file.keys()]  # noqa: SIM118 -- it is no dict
+
+
+def _is_whole(name: str, dtype: str) -> bool:
+    is_parameter = name.endswith((".weight", ".bias")) and not _CONSTANTS.search(name)
+    return is_parameter and re.match(r"(torch\.)?(u?int|bool|I|U|BOOL)", dtype) is not None
 
 
 def check_files(directory: Path) -> None:

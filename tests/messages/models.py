@@ -67,6 +67,17 @@ def one_tensor_too_many(place: Place) -> list[str]:
     return with_weights(place, lambda weights: weights | {"model.layers.0.mlp.up_proj.bias": torch.zeros(64)})
 
 
+@mistake(
+    MISTAKES,
+    r"model '.*': model\.safetensors stores weights as whole numbers, and config\.json has no quantization_config that "
+    r"says what they stand for: model\.layers\.0\.mlp\.down_proj\.weight \(I8\), .*",
+)
+def whole_numbers_that_nothing_explains(place: Place) -> list[str]:
+    return with_weights(
+        place, lambda weights: {k: (v * 50).to(torch.int8) if "mlp" in k else v for k, v in weights.items()}
+    )
+
+
 @mistake(MISTAKES, MISFIT + r"of another shape: model\.norm\.weight \(\[31\], not \[32\]\); .*")
 def one_tensor_of_another_shape(place: Place) -> list[str]:
     return with_weights(place, lambda weights: weights | {"model.norm.weight": torch.ones(31)})

@@ -1,5 +1,6 @@
 """Documents as ids: long ones in pieces, with the same ids and in little memory."""
 
+import json
 import subprocess
 import sys
 from itertools import islice
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from orchestrator.language_models.loading import load_tokenizer
 from orchestrator.text.encoding import encode
 from orchestrator.text.python_docs import python_docs
 
@@ -72,3 +74,18 @@ def test_a_long_document_takes_little_memory(tmp_path: Path) -> None:
         assert documents == 1
         peaks.append(peak)
     assert peaks[1] - peaks[0] < 20 * 8, "MB more for 8 MB more; all at once takes 160 bytes a character"
+
+
+def test_a_tokenizer_saved_to_cut_and_pad_does_neither(tokenizer: Any, tmp_path: Path) -> None:
+    tokenizer.save_pretrained(tmp_path)
+    file = tmp_path / "tokenizer.json"
+    saved = json.loads(file.read_text(encoding="utf-8"))
+    saved["truncation"] = {"direction": "Right", "max_length": 16, "strategy": "LongestFirst", "stride": 0}
+    saved["padding"] = {
+        "strategy": {"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0,
+        "pad_token": tokenizer.eos_token,
+    }  # fmt: skip
+    file.write_text(json.dumps(saved), encoding="utf-8")
+    texts = ["short", "a text of more tokens than that " * 20]
+    expected = [ids.tolist() for ids in encode(tokenizer, texts, most=10**9)]
+    assert [ids.tolist() for ids in encode(load_tokenizer(str(tmp_path)), texts, most=10**9)] == expected
