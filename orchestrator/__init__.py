@@ -8,6 +8,7 @@
     activations/                 shards of activations: computed once, kept, read by every trial
     grid/                        what will run, on what, and at what cost
     trials/                      one cell of the grid, from its first step to its result
+    scores/                      what a trained coder is worth
     tracking/                    what MLflow is told, and reading it back
     figures/                     pictures from the records of trials
     driver/                      from a command line to a comparison

@@ -37,6 +37,7 @@ PRESETS = {
         warmup_steps=100,
         shard_tokens=1 << 16,
         checkpoint_every=200,
+        scores="study",
     ),
 }
 

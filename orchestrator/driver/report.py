@@ -12,10 +12,13 @@ from typing import Any
 
 from orchestrator.command_line.read import reader_may_leave
 from orchestrator.driver.printed_commands import resume_command, ui_command
+from orchestrator.driver.scores_report import differences_table, scores_table
 from orchestrator.figures.files import PAGE
 from orchestrator.grid.base_config import BaseConfig
 from orchestrator.grid.cells import Cell
+from orchestrator.scores.table import FILE as LATENTS_FILE
 from orchestrator.tracking.endings import UNFINISHED
+from orchestrator.trials.results import SCORES_DIRECTORY
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Outcome:
     """Their directory, where any trial finished."""
     failed: dict[str, str]
     """Reasons of trials that did not finish, by name."""
+    unscored: dict[str, str]
+    """Reasons of trials that trained and could not be scored, by name."""
     counters: dict[str, int]
     comparison_url: str | None
     unsent: int
@@ -70,14 +75,20 @@ def _lowest(row: Mapping[str, float]) -> str:
 
 
 def write_report(
-    directory: Path, grid: list[Cell], results: dict[str, dict[str, Any]], counters: dict[str, int]
+    directory: Path,
+    grid: list[Cell],
+    results: dict[str, dict[str, Any]],
+    scores: dict[str, dict[str, Any]],
+    counters: dict[str, int],
 ) -> str:
-    """Write the sweep's table and numbers; returns the table."""
-    (directory / "comparison.md").write_text(table := comparison_table(grid, results), encoding="utf-8")
-    (directory / "results.json").write_text(
-        json.dumps({"results": results, "counters": counters}, indent=2), encoding="utf-8"
-    )
-    return table
+    """Write the sweep's tables and numbers; returns the tables."""
+    files = {name: directory / "trials" / name / SCORES_DIRECTORY / LATENTS_FILE for name in scores}
+    tables = [comparison_table(grid, results), scores_table(grid, results, scores), differences_table(grid, files)]
+    text = "\n\n".join(filter(None, tables))
+    (directory / "comparison.md").write_text(text, encoding="utf-8")
+    content = {"results": results, "scores": {name: found["metrics"] for name, found in scores.items()}}
+    (directory / "results.json").write_text(json.dumps(content | {"counters": counters}, indent=2), encoding="utf-8")
+    return text
 
 
 def add_counters(path: Path, counters: dict[str, int]) -> tuple[int, dict[str, int]]:
@@ -104,8 +115,9 @@ def say(outcome: Outcome, cfg: BaseConfig, directory: Path) -> int:
     if outcome.unsent:
         lines.append(f"{outcome.unsent} entries wait for MLflow; {resume_command(cfg)} sends them")
     lines += [f"failed: {name}: {reason.splitlines()[-1]}" for name, reason in outcome.failed.items()]
-    if UNFINISHED in outcome.failed.values():
+    lines += [f"not scored: {name}: {reason.splitlines()[-1]}" for name, reason in outcome.unscored.items()]
+    if UNFINISHED in (*outcome.failed.values(), *outcome.unscored.values()):
         lines.append(f"what was done is kept; continue with {resume_command(cfg)}")
     with reader_may_leave():
         sys.stdout.write("\n".join(lines) + "\n")
-    return 1 if outcome.failed else 0
+    return 1 if outcome.failed or outcome.unscored else 0

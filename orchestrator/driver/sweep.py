@@ -15,13 +15,14 @@ from orchestrator.driver.interruption import Interruption
 from orchestrator.driver.prepare import Prepared
 from orchestrator.driver.progress import Progress
 from orchestrator.driver.report import Outcome, add_counters, write_report
+from orchestrator.driver.scoring import score_all
 from orchestrator.figures.files import write_figures
 from orchestrator.grid.cells import Cell
-from orchestrator.tracking.endings import UNFINISHED, killed_if_raised, log_result, sweep_status
+from orchestrator.tracking.endings import UNFINISHED, killed_if_raised, log_result, log_scores, sweep_status
 from orchestrator.tracking.environment import environment_tags
 from orchestrator.tracking.records import journal_records
 from orchestrator.tracking.tracker import Tracker
-from orchestrator.trials.results import result_of
+from orchestrator.trials.results import result_of, scores_of
 from orchestrator.trials.trial import TrialJob, run_trial
 
 
@@ -43,26 +44,36 @@ def run(
     for job in finished:
         tracker.start_trial(job.cell.name, job.cell.params, tags)
         log_result(tracker, job.cell.name, job.directory, result_of(job.directory) or {})
+        log_scores(tracker, job.cell.name, job.directory)
     tracking = Tracking(tracker, tags)
     with killed_if_raised(tracker):
         progress = Progress(prepared.plan, started, [job.cell for job in finished])
         with interruption.patient():
             left = [job for job in jobs if job not in finished]
             _tune(prepared, left, directory, [tracking, progress], interruption)
+            unscored = {}
+            if cfg.scores != "none":
+                unscored = score_all(
+                    prepared, inputs, jobs, interruption,
+                    lambda job: log_scores(tracker, job.cell.name, job.directory),
+                )  # fmt: skip
         results = {
             job.cell.name: result_of(job.directory) or {"failure": tracking.deaths.get(job.cell.name, UNFINISHED)}
             for job in jobs
         }
+        scores = {job.cell.name: found for job in jobs if (found := scores_of(job.directory)) is not None}
         session, counters = add_counters(directory / "counters.json", brokers.counters(started))
         tracker.log_metrics(None, counters, step=session)
-        table = write_report(directory, grid, results, counters)
+        table = write_report(directory, grid, results, scores, counters)
         tracker.log_artifacts(None, directory / "comparison.md")
         figures = directory / "figures"
         if write_figures(directory.name, journal_records(directory / TRACKING_DIRECTORY), figures):
             tracker.log_artifacts(None, figures, "figures")
         failed = {name: result["failure"] for name, result in results.items() if "failure" in result}
-    unsent = tracker.finish(sweep_status(failed))
-    return Outcome(table, figures if figures.is_dir() else None, failed, counters, tracker.comparison_url(), unsent)
+    unsent = tracker.finish(sweep_status(failed | unscored))
+    return Outcome(
+        table, figures if figures.is_dir() else None, failed, unscored, counters, tracker.comparison_url(), unsent
+    )
 
 
 def _job(prepared: Prepared, cell: Cell, directory: Path) -> TrialJob:

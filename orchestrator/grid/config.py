@@ -14,6 +14,7 @@ AXES = ("model", "hookpoint", *CODER_AXES)
 """What tells the trials of a sweep apart, by names that are also params in MLflow."""
 
 ShardDtype = Literal["float16", "float32"]
+Scores = Literal["none", "laptop", "study"]
 SHARD_DTYPES: tuple[str, ...] = get_args(ShardDtype)
 
 
@@ -59,6 +60,10 @@ class SweepConfig(BaseConfig):
     cache_dir: Path | None = None
     """Directory that keeps activations for later sweeps."""
 
+    scores: Scores = "laptop"
+    """What is measured of trained coders beside FVU: nothing, or faithfulness and interpretability on 40 latents, or on
+    the 500 of the study."""
+
     gpus_per_trial: float | None = None
     """GPUs per trial, 0 for CPU cores, fractions below 1 allowed; one GPU where there are any unless given."""
     checkpoint_every: int = 50
@@ -85,6 +90,8 @@ class SweepConfig(BaseConfig):
         super()._check_sizes()
         if self.shard_dtype not in SHARD_DTYPES:
             raise UserError(f"shard_dtype {self.shard_dtype!r}: allowed are {', '.join(SHARD_DTYPES)}")
+        if self.scores not in get_args(Scores):
+            raise UserError(f"scores {self.scores!r}: allowed are {', '.join(get_args(Scores))}")
         if self.max_failures < 0:
             raise UserError(f"max_failures {self.max_failures}: must be 0 or more")
         if not self.massive_multiple > 1:

@@ -41,10 +41,7 @@ class Hookpoint:
 @contextmanager
 def observed(base: nn.Module, names: Sequence[str], see: Callable[[str, Any], None]) -> Iterator[None]:
     """Call `see(name, value)` whenever one of the hookpoints is computed; hooks are removed at the end of the block."""
-    modules = dict(base.named_modules())
-    unknown = [name for name in names if name.removesuffix(INPUT) not in modules]
-    if unknown:
-        raise UserError(_no_match(unknown[0], Modules([*modules], dict.fromkeys(modules, 0), {})))
+    modules = _modules_of(base, names)
     handles = []
     for name in names:
         module = modules[name.removesuffix(INPUT)]
@@ -65,6 +62,58 @@ def observed(base: nn.Module, names: Sequence[str], see: Callable[[str, Any], No
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def replaced(base: nn.Module, name: str, source: str, change: Callable[[Tensor, Tensor], Tensor]) -> Iterator[None]:
+    """Put `change(x, y)` in the place of the hookpoint's value y, where x is that of `source`, computed no later.
+
+    Where a module runs more than once in a forward, its first run is changed. Raises UserError for a name that is no
+    module.
+    """
+    seen: dict[str, Tensor] = {}
+    module = _modules_of(base, [name])[name.removesuffix(INPUT)]
+
+    def changed(value: Tensor) -> Tensor:
+        if name in seen:
+            return value
+        seen[name] = value
+        return change(seen[source], value)
+
+    def before(_: nn.Module, args: Any, kwargs: Any) -> Any:
+        if args:
+            return (changed(args[0]), *args[1:]), kwargs
+        first = next(iter(kwargs))
+        return args, kwargs | {first: changed(kwargs[first])}
+
+    def after(_: nn.Module, args: Any, output: Any) -> Any:
+        if isinstance(output, (tuple, list)):
+            return type(output)((changed(output[0]), *output[1:]))
+        return changed(output)
+
+    def see(other: str, value: Tensor) -> None:
+        seen.setdefault(other, value)
+
+    others = [] if source == name else [source]
+    with observed(base, others, see):
+        is_input = name.endswith(INPUT)
+        handle = (
+            module.register_forward_pre_hook(before, with_kwargs=True)
+            if is_input
+            else module.register_forward_hook(after)
+        )
+        try:
+            yield
+        finally:
+            handle.remove()
+
+
+def _modules_of(base: nn.Module, names: Sequence[str]) -> dict[str, nn.Module]:
+    modules = dict(base.named_modules())
+    unknown = [name for name in names if name.removesuffix(INPUT) not in modules]
+    if unknown:
+        raise UserError(_no_match(unknown[0], Modules([*modules], dict.fromkeys(modules, 0), {})))
+    return modules
 
 
 @dataclass(frozen=True)

@@ -116,15 +116,17 @@ def forward_flops(model: str, hookpoints: Sequence[str], context_length: int) ->
 
 def computes_in() -> str:
     """Device type and dtype that `LanguageModel.load` takes here, and transformers' version: results depend on them."""
-    device = _default_device()
-    return f"{device.type} {_default_dtype(device)} transformers-{transformers.__version__}"
+    device = default_device()
+    return f"{device.type} {default_dtype(device)} transformers-{transformers.__version__}"
 
 
-def _default_device() -> torch.device:
+def default_device() -> torch.device:
+    """Where models run unless told otherwise: the GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _default_dtype(device: torch.device) -> torch.dtype:
+def default_dtype(device: torch.device) -> torch.dtype:
+    """What models compute in there: bfloat16 where the hardware is fast in it."""
     return torch.bfloat16 if _fast_bfloat16(device) else torch.float32
 
 
@@ -136,6 +138,8 @@ class LanguageModel:
     """The transformers model, whole: with its head, and with what it has beside text."""
     device: torch.device
     dtype: torch.dtype
+    predicts: bool = True
+    """Whether the weights of its head were there; without them it has activations, and no predictions."""
 
     @classmethod
     def load(cls, model: str, device: str | None = None, dtype: torch.dtype | None = None) -> "LanguageModel":
@@ -143,11 +147,27 @@ class LanguageModel:
 
         Raises UserError for an unknown model, and for weights that do not fit.
         """
-        place = torch.device(device) if device else _default_device()
-        dtype = dtype or _default_dtype(place)
+        place = torch.device(device) if device else default_device()
+        dtype = dtype or default_dtype(place)
         with _user_errors(model):
             loaded = load_weights(_source(model), dtype=dtype)
-        return cls(loaded.to(place).eval().requires_grad_(False), place, dtype)
+        return cls(loaded.model.to(place).eval().requires_grad_(False), place, dtype, loaded.predicts)
+
+    @property
+    def base(self) -> Any:
+        """The module whose submodules are hookpoints: the text part, without its head."""
+        return text_model(self.model)
+
+    @torch.no_grad()
+    def log_probabilities(self, tokens_NL: Tensor) -> Tensor:
+        """Of the next token at every position, [N, L, V] float32 on the model's device.
+
+        Raises UserError where the checkpoint has no head.
+        """
+        if not self.predicts:
+            raise UserError("model: its checkpoint has no head, so it predicts nothing")
+        logits_NLV = self.model(input_ids=tokens_NL.to(self.device, torch.long), use_cache=False).logits
+        return torch.log_softmax(logits_NLV.float(), dim=-1)
 
     @torch.no_grad()
     def capture(self, tokens_NL: Tensor, hookpoints: Sequence[str], batch_tokens: int = 4096) -> dict[str, Tensor]:
@@ -183,9 +203,8 @@ class LanguageModel:
                 raise _AllCaptured
 
         try:
-            base = text_model(self.model)
-            with observed(base, list(wanted), take):
-                base(input_ids=tokens_NL, use_cache=False)
+            with observed(self.base, list(wanted), take):
+                self.base(input_ids=tokens_NL, use_cache=False)
         except _AllCaptured:
             return {name: parts[name] for name in wanted}
         missing = ", ".join(name for name in wanted if name not in parts)

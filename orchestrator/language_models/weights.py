@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zipfile import is_zipfile
 
 import torch
@@ -20,7 +20,15 @@ _CONSTANTS = re.compile(r"(attn|attention)\.(masked_)?bias$|inv_freq$|position_i
 _NAMED = 3
 
 
-def load_weights(source: dict[str, Any], **options: Any) -> Any:
+class Loaded(NamedTuple):
+    """A model whose text part has all its weights."""
+
+    model: Any
+    predicts: bool
+    """Whether its head has them too; a head that the checkpoint lacks is random."""
+
+
+def load_weights(source: dict[str, Any], **options: Any) -> Loaded:
     """The model whole, head included, from tensors that all fit.
 
     `source` is what `from_pretrained` takes to find it, `options` what else it takes: with `device_map="meta"` tensors
@@ -34,8 +42,9 @@ def load_weights(source: dict[str, Any], **options: Any) -> Any:
         )
     text = text_model(loaded)
     prefix = next(name for name, module in loaded.named_modules() if module is text)
+    missing = [name for name in found["missing_keys"] if name.startswith(f"{prefix}." if prefix else "")]
     problems = {
-        "missing": [name for name in found["missing_keys"] if name.startswith(f"{prefix}." if prefix else "")],
+        "missing": missing,
         "not expected": [name for name in found["unexpected_keys"] if not _CONSTANTS.search(name)],
         "of another shape": [
             f"{name} ({list(stored)}, not {list(expected)})" for name, stored, expected in found["mismatched_keys"]
@@ -43,7 +52,7 @@ def load_weights(source: dict[str, Any], **options: Any) -> Any:
     }
     if said := "; ".join(f"{what}: {_some(names)}" for what, names in problems.items() if names):
         raise ValueError(f"the weights do not fit its {type(loaded).__name__}; {said}")
-    return loaded
+    return Loaded(loaded, predicts=len(found["missing_keys"]) == len(missing))
 
 
 def check_numbers(directory: Path, config: Any) -> None:

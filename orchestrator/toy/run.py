@@ -107,7 +107,7 @@ def run(cfg: ToyConfig, grid: Sequence[Cell], directory: Path, experiment: str) 
             tracker.log_artifacts(None, directory / "comparison.md")
         failed = {name: result["failure"] for name, result in results.items() if "failure" in result}
         unsent = tracker.finish("FAILED" if failed else "FINISHED")
-    return Outcome(table, None, failed, {}, tracker.comparison_url(), unsent)
+    return Outcome(table, None, failed, {}, {}, tracker.comparison_url(), unsent)
 
 
 def _setting(cfg: ToyConfig, cell: Cell) -> dict[str, float]:

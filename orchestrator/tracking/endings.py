@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.tracking.tracker import Tracker
+from orchestrator.trials.results import SCORES_DIRECTORY, result_of, scores_of
 
 UNFINISHED = "did not finish"
 """Why a trial has no result that was interrupted before it had one."""
@@ -17,6 +18,14 @@ def log_result(tracker: Tracker, name: str, directory: Path, result: Mapping[str
         tracker.log_metrics(name, {key: value for key, value in result.items() if key != "step"}, result["step"])
         tracker.log_artifacts(name, directory / "coder", "checkpoint")
     tracker.end_trial(name, failure=result.get("failure"))
+
+
+def log_scores(tracker: Tracker, name: str, directory: Path) -> None:
+    """The scores of a trial, if it has any; safe to repeat."""
+    if (scores := scores_of(directory)) is not None:
+        result = result_of(directory) or {}
+        tracker.log_metrics(name, scores["metrics"], result["step"])
+        tracker.log_artifacts(name, directory / SCORES_DIRECTORY, SCORES_DIRECTORY)
 
 
 def sweep_status(failures: Mapping[str, str]) -> str:

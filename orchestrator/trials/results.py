@@ -1,19 +1,40 @@
-"""The result of a trial on disk; with it a trial has ended."""
+"""What a trial leaves on disk when it ends: its result, and once it is scored its scores."""
 
 import json
 from pathlib import Path
 from typing import Any
 
+SCORES_DIRECTORY = "scores"
+"""In a trial's directory."""
+SCORES_FILE = "scores.json"
+
 
 def result_of(directory: Path) -> dict[str, Any] | None:
     """The final metrics of a finished trial (with `failure` where it ended with a reason), None before its end."""
-    path = directory / "result.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return _read(directory / "result.json")
 
 
 def keep_result(directory: Path, result: dict[str, Any]) -> None:
     """Write what `result_of` reads, complete or not at all; with it a trial has ended."""
-    directory.mkdir(parents=True, exist_ok=True)
-    unfinished = directory / ".result.json"
-    unfinished.write_text(json.dumps(result), encoding="utf-8")
-    unfinished.rename(directory / "result.json")
+    _keep(directory / "result.json", result)
+
+
+def scores_of(directory: Path) -> dict[str, Any] | None:
+    """The scores of a trial: `metrics` and what no metric can hold; None before it is scored."""
+    return _read(directory / SCORES_DIRECTORY / SCORES_FILE)
+
+
+def keep_scores(directory: Path, scores: dict[str, Any]) -> None:
+    """Write what `scores_of` reads, complete or not at all; with it a trial is scored."""
+    _keep(directory / SCORES_DIRECTORY / SCORES_FILE, scores)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _keep(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}")
+    unfinished.write_text(json.dumps(content), encoding="utf-8")
+    unfinished.rename(path)

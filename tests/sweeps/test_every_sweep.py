@@ -5,10 +5,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from mlflow.tracking import MlflowClient
 
 from models import VARIANTS, SparseCoder
 from orchestrator.activations.shards import open_shard
@@ -46,9 +48,16 @@ def test_the_laptop_plan_is_printed(script: str, tmp_path: Path, capsys: pytest.
     assert not (tmp_path / "none").exists()
 
 
+class Transcoded(NamedTuple):
+    """A sweep that has ended."""
+
+    directory: Path
+    output: str
+
+
 @pytest.fixture(scope="module")
-def transcoded(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of a sweep over transcoders and an autoencoder of the same module."""
+def transcoded(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Transcoded:
+    """A sweep over transcoders and an autoencoder of the same module, scored."""
     storage = tmp_path_factory.mktemp("storage")
     flags = (
         f"--model {tiny_model} --storage {storage} --name pairs --hookpoint layers.2.mlp --k 4 --expansion-factor 8 "
@@ -58,18 +67,20 @@ def transcoded(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     command = [sys.executable, str(SCRIPTS / "transcoders.py"), "--preset", "laptop", *flags.split()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    return storage / "pairs"
+    return Transcoded(storage / "pairs", done.stdout)
 
 
 @pytest.mark.sweep
 @pytest.mark.parametrize("variant", ["sst", "mp-transcoder", "topk"])
-def test_held_out_fvu_is_that_of_the_saved_coder_on_the_model(variant: str, transcoded: Path, tiny_model: Path) -> None:
-    (trial,) = (transcoded / "trials").glob(f"*-{variant}-k4-*")
+def test_held_out_fvu_is_that_of_the_saved_coder_on_the_model(
+    variant: str, transcoded: Transcoded, tiny_model: Path
+) -> None:
+    (trial,) = (transcoded.directory / "trials").glob(f"*-{variant}-k4-*")
     coder, result = (
         SparseCoder.load_from_disk(trial / "coder"),
         json.loads((trial / "result.json").read_text(encoding="utf-8")),
     )
-    (tokens,) = (transcoded.parent / "tokens").glob("**/val.npy")
+    (tokens,) = (transcoded.directory.parent / "tokens").glob("**/val.npy")
     tokens_NL = np.load(tokens)
     names = ["layers.2.mlp:in" if VARIANTS[variant].transcode else "layers.2.mlp", "layers.2.mlp"]
     captured = LanguageModel.load(str(tiny_model)).capture(torch.from_numpy(tokens_NL.astype(np.int64)), names)
@@ -81,3 +92,22 @@ def test_held_out_fvu_is_that_of_the_saved_coder_on_the_model(variant: str, tran
     fvu = float((y - out).double().pow(2).sum() / (y - y.mean(dim=0)).double().pow(2).sum())
     assert result["val/fvu"] == pytest.approx(fvu, rel=1e-3)
     assert fvu < 0.9
+
+
+@pytest.mark.sweep
+def test_every_trial_is_scored_in_mlflow_and_in_the_table(transcoded: Transcoded) -> None:
+    content = json.loads((transcoded.directory / "results.json").read_text(encoding="utf-8"))
+    assert content["scores"].keys() == content["results"].keys()
+    client = MlflowClient(f"sqlite:///{transcoded.directory.parent}/mlflow.db")
+    (experiment,) = [found for found in client.search_experiments() if found.name == "transcoders"]
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    for name, scores in content["scores"].items():
+        logged = runs[name].data.metrics
+        assert {key: logged[key] for key in scores} == pytest.approx(scores)
+        assert logged["model_performance_preservation/ce_loss_with_ablation"] > 0
+        files = {Path(file.path).name for file in client.list_artifacts(runs[name].info.run_id, "scores")}
+        assert {"scores.json", "latents.parquet"} <= files
+        shown = f"{scores['autointerp/example_embedding/mean']:.3f}"
+        variant = runs[name].data.params["variant"]
+        assert any(f"| {variant} | 0 |" in line and shown in line for line in transcoded.output.splitlines())
+    assert "| mp-transcoder - topk | example_embedding |" in transcoded.output

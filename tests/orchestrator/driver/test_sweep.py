@@ -27,6 +27,7 @@ SCRIPT = Path(__file__).parents[3] / "sweeps" / "smollm_grid.py"
 SIZES = {
     "--context-length": "32", "--train-tokens": "49152", "--val-tokens": "8192", "--batch-tokens": "128",
     "--shard-tokens": "8192", "--warmup-steps": "10", "--checkpoint-every": "25",
+    "--scores": "none",
 }  # fmt: skip
 
 

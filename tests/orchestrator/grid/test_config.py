@@ -42,6 +42,7 @@ BAD = [
     ({"batch_tokens": 6400}, "train_tokens 6400", "one batch of 6400 (batch_tokens) once first positions are excluded"),
     ({"batch_tokens": 6401, "exclude_first": False}, "train_tokens 6400", "one batch of 6401 (batch_tokens)"),
     ({"max_failures": -1}, "max_failures -1", "0 or more"),
+    ({"scores": "all"}, "scores 'all'", "none, laptop, study"),
     *[({"massive_multiple": value}, f"massive_multiple {value}", "above 1") for value in (1.0, -2.0, NAN)],
     *[({"store_gb": value}, f"store_gb {value}", "a positive number") for value in (0.0, -1.0, NAN, INF)],
     *[({"gpus_per_trial": value}, f"gpus_per_trial {value}", "whole number") for value in (-1.0, NAN, INF, 1.5)],
@@ -140,7 +141,8 @@ def test_every_field_comes_back_from_json() -> None:
         context_length=33, train_tokens=6401, val_tokens=321, batch_tokens=63, micro_batch_tokens=7, lr=1e-5,
         warmup_steps=9, auxk_alpha=0.03, dead_window_tokens=11, shard_tokens=1025, shard_dtype="float32",
         exclude_first=False, massive_multiple=INF, store_gb=0.5, cache_dir=Path("cache/x"), gpus_per_trial=0.5,
-        checkpoint_every=12, max_failures=1, storage=Path("/elsewhere"), tracking_uri="http://host:5000", name="n",
+        scores="study", checkpoint_every=12, max_failures=1, storage=Path("/elsewhere"),
+        tracking_uri="http://host:5000", name="n",
     )  # fmt: skip
     default = SweepConfig()
     for field in dataclasses.fields(SweepConfig):

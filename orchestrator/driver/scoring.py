@@ -1,0 +1,108 @@
+"""Trained trials scored on Ray, once the training of all has ended."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+
+from orchestrator.activations.reader import ShardReader
+from orchestrator.driver.callbacks import KILLED_FOR_MEMORY
+from orchestrator.driver.inputs import Inputs
+from orchestrator.driver.interruption import Interruption
+from orchestrator.driver.prepare import Prepared
+from orchestrator.driver.progress import PROGRESS_SECONDS
+from orchestrator.errors import MACHINE_ERRORS, one_line
+from orchestrator.grid.plan import duration
+from orchestrator.scores.protocol import PROTOCOLS
+from orchestrator.scores.scoring import ScoringJob, score
+from orchestrator.tracking.endings import UNFINISHED
+from orchestrator.trials.results import result_of, scores_of
+from orchestrator.trials.trial import TrialJob
+
+LOOK_SECONDS = 1.0
+"""How often an interruption is looked for."""
+
+log = logging.getLogger(__name__)
+
+
+def score_job(content: dict[str, Any]) -> str | None:
+    """Ray's task: score one trial; returns why it cannot be scored, where another attempt would meet the same."""
+    logging.basicConfig(level=logging.INFO)
+    job = ScoringJob.from_json(content)
+    trial, sweep = job.trial, job.trial.sweep
+    torch.set_num_threads(trial.threads)
+    broker = ray.get_actor(trial.broker)
+    reader = ShardReader(broker, trial.hookpoint, sweep.exclude_first, sweep.massive_multiple, trial.target)
+    try:
+        score(job, reader)
+    except (*MACHINE_ERRORS, ray.exceptions.RayError):
+        raise
+    except Exception as error:
+        log.exception("%s is not scored", trial.cell.name)
+        return one_line(error)
+    return None
+
+
+def score_all(
+    prepared: Prepared,
+    inputs: Mapping[str, Inputs],
+    jobs: Sequence[TrialJob],
+    interruption: Interruption,
+    scored: Callable[[TrialJob], None],
+) -> dict[str, str]:
+    """Score the trials that trained and have no scores yet; `scored` is called after each of them.
+
+    Returns why some could not be, by name. Ends early where an interruption has come.
+    """
+    left = [job for job in jobs if _is_trained(job.directory) and scores_of(job.directory) is None]
+    if not left:
+        return {}
+    shares = prepared.shares.trial
+    options = {"num_cpus": shares["cpu"], "num_gpus": shares.get("gpu", 0), "max_retries": prepared.cfg.max_failures}
+    task = ray.remote(score_job).options(**options, retry_exceptions=list(MACHINE_ERRORS))
+    running = {task.remote(_job_of(job, inputs[job.cell.model]).to_json()): job for job in left}
+    log.info("scoring %d trials (--scores %s)", len(left), prepared.cfg.scores)
+    failures, started, said = {}, time.monotonic(), time.monotonic()
+    while running and interruption.signal is None:
+        done, _ = ray.wait(list(running), timeout=LOOK_SECONDS)
+        for reference in done:
+            job = running.pop(reference)
+            if (reason := _reason(reference)) is None:
+                scored(job)
+            else:
+                failures[job.cell.name] = reason
+                log.warning("trial %s is not scored: %s", job.cell.name, reason)
+        if (now := time.monotonic()) - said >= PROGRESS_SECONDS:
+            said = now
+            log.info("%s", _line(len(left) - len(running), len(left), now - started))
+    for reference in running:
+        ray.cancel(reference, force=True)
+    return failures | {job.cell.name: UNFINISHED for job in running.values()}
+
+
+def _is_trained(directory: Path) -> bool:
+    result = result_of(directory)
+    return result is not None and "failure" not in result
+
+
+def _job_of(job: TrialJob, inputs: Inputs) -> ScoringJob:
+    return ScoringJob(job, inputs.location, str(inputs.blocks_file("val")), PROTOCOLS[job.sweep.scores])
+
+
+def _reason(reference: Any) -> str | None:
+    try:
+        reason: str | None = ray.get(reference)
+        return reason
+    except ray.exceptions.OutOfMemoryError:
+        return KILLED_FOR_MEMORY
+    except (ray.exceptions.RayError, *MACHINE_ERRORS) as error:
+        return one_line(error)
+
+
+def _line(done: int, trials: int, seconds: float) -> str:
+    left = f"{duration(seconds * (trials - done) / done)} left" if done else "the first ones take longest"
+    return f"scored {done}/{trials} trials | {left}"

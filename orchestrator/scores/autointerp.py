@@ -1,0 +1,148 @@
+"""Interpretability of a coder's latents, latent by latent, kept on disk as it comes: a killed scoring goes on.
+
+Shape suffixes: N sequences, L positions.
+"""
+
+import asyncio
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.scores.activations import Activations
+from orchestrator.scores.delphi import delphi
+from orchestrator.scores.embedding import RememberingEncoder
+from orchestrator.scores.examples import Examples
+from orchestrator.scores.scorers import Score, score
+
+CONTEXTS_SHOWN = 10
+"""Of the strongest examples, beside those asked about."""
+TOGETHER = 8
+"""Latents that are asked about at once where an LLM answers."""
+UNPARSED = "Explanation could not be parsed."
+"""What delphi gives in the place of an explanation."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """An example of a latent."""
+
+    tokens: tuple[str, ...]
+    activations: tuple[float, ...]
+    """Of the latent on each token, in the coder's own units."""
+    quantile: int
+    """Of its largest activation, 0 the strongest; -1 for the strongest examples of all."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What is known of one latent."""
+
+    latent: int
+    draw: int
+    """In which of the draws it is."""
+    examples: int
+    """Examples in which it is active; too few, and there is no score."""
+    explanation: str
+    """What the LLM says it stands for; empty without an LLM, or where its answer was none."""
+    scores: dict[str, Score]
+    """By scorer; empty where there are too few examples."""
+    contexts: tuple[Context, ...]
+
+    @classmethod
+    def from_json(cls, text: str) -> "Scored":
+        """Inverse of `to_json`."""
+        content = json.loads(text)
+        content["scores"] = {name: Score(**found) for name, found in content["scores"].items()}
+        contexts = content["contexts"]
+        content["contexts"] = tuple(
+            Context(tuple(each["tokens"]), tuple(each["activations"]), each["quantile"]) for each in contexts
+        )
+        return cls(**content)
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps(asdict(self))
+
+
+class ScoredFile:
+    """Scored latents, one line each, complete or passed over."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> dict[int, Scored]:
+        """By latent."""
+        if not self.path.is_file():
+            return {}
+        lines = self.path.read_bytes().split(b"\n")[:-1]  # a line without its end was cut off when it was written
+        return {found.latent: found for found in map(Scored.from_json, map(bytes.decode, lines))}
+
+    def add(self, found: Sequence[Scored]) -> None:
+        """Write some more, after what is complete."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        content = self.path.read_bytes() if self.path.is_file() else b""
+        with self.path.open("r+b" if content else "wb") as file:
+            file.truncate(content.rfind(b"\n") + 1)
+            file.seek(0, 2)
+            file.write("".join(f"{each.to_json()}\n" for each in found).encode())
+
+
+@dataclass(frozen=True)
+class Autointerp:
+    """Scores latents of one coder."""
+
+    name: str
+    """What the coder is called, in delphi's records."""
+    examples: Examples
+    scorers: tuple[str, ...]
+    client: Any
+    """delphi's client of an LLM; None without one."""
+    seed: int
+
+    def run(
+        self, draws: Sequence[Sequence[int]], activations: Mapping[int, Activations], file: ScoredFile
+    ) -> list[Scored]:
+        """Score the latents of all draws that `file` does not have; returns those of `file` too, in order."""
+        known = file.read()
+        left = [(draw, latent) for draw, latents in enumerate(draws) for latent in latents if latent not in known]
+        for some in _chunks(left, TOGETHER if self.client else 1):
+            found = asyncio.run(self._score_all(some, activations))
+            file.add(found)
+            known |= {each.latent: each for each in found}
+        return [known[latent] for latents in draws for latent in latents]
+
+    async def _score_all(self, some: Sequence[tuple[int, int]], activations: Mapping[int, Activations]) -> list[Scored]:
+        return await asyncio.gather(*(self._score(draw, latent, activations[latent]) for draw, latent in some))
+
+    async def _score(self, draw: int, latent: int, found: Activations) -> Scored:
+        record = self.examples.record(self.name, latent, found, self.seed)
+        if record is None:
+            return Scored(latent, draw, self.examples.count(found), "", {}, ())
+        contexts = _contexts(record, self.examples)  # scorers write into a record
+        if self.client:
+            explained = await delphi("explainers").DefaultExplainer(self.client)(record)
+            record.explanation = "" if explained.explanation == UNPARSED else explained.explanation
+        encoder = RememberingEncoder()  # what is encoded together must not depend on which latents came before
+        scores = {name: await score(name, record, self.client, encoder) for name in self.scorers}
+        return Scored(latent, draw, len(record.examples), record.explanation, scores, contexts)
+
+
+def _contexts(record: Any, examples: Examples) -> tuple[Context, ...]:
+    """The strongest examples, then those asked about."""
+    shown = [(example, -1) for example in record.examples[:CONTEXTS_SHOWN]]
+    shown += [(example, example.quantile) for example in record.test]
+    return tuple(
+        Context(
+            tuple(examples.texts.batch_decode(example.tokens)),
+            tuple(float(f"{value:.4g}") for value in example.activations.tolist()),
+            quantile,
+        )
+        for example, quantile in shown
+    )
+
+
+def _chunks(items: Sequence[tuple[int, int]], size: int) -> Iterator[Sequence[tuple[int, int]]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

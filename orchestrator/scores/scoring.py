@@ -1,0 +1,138 @@
+"""Scores of one trained trial, from its coder on disk to a file of figures and a table of latents."""
+
+import functools
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from models import SparseCoder
+from orchestrator.language_models.loading import LanguageModel, load_tokenizer
+from orchestrator.scores import dictionary, graft, table
+from orchestrator.scores.activations import activations_of, draw
+from orchestrator.scores.autointerp import Autointerp, Scored, ScoredFile
+from orchestrator.scores.examples import Examples, TokenTexts
+from orchestrator.scores.held_out import HeldOutTokens, Shards
+from orchestrator.scores.protocol import Protocol
+from orchestrator.scores.reconstruction import Firing, Reconstruction, reconstruction
+from orchestrator.scores.scorers import CHANCE, EMBEDDING
+from orchestrator.trials.results import SCORES_DIRECTORY, keep_scores
+from orchestrator.trials.trial import TrialJob
+
+SCORED_FILE = "scored.jsonl"
+"""Latents as they were scored."""
+LLM_SCORERS = ("fuzz", "detection")
+"""Those of the study."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ScoringJob:
+    """Everything that scoring a trial needs, as JSON can carry it."""
+
+    trial: TrialJob
+    model: str
+    """Where the language model is found from any process."""
+    tokens: str
+    """Held-out tokens, .npy int32 [N, L]."""
+    protocol: Protocol
+    """How much is scored."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What Ray hands to the process that scores."""
+        return {**vars(self), "trial": self.trial.to_json(), "protocol": asdict(self.protocol)}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> "ScoringJob":
+        """Inverse of `to_json`."""
+        given = {"trial": TrialJob.from_json(content["trial"]), "protocol": Protocol(**content["protocol"])}
+        return cls(**{**content, **given})
+
+    @property
+    def directory(self) -> Path:
+        """Where it all goes."""
+        return self.trial.directory / SCORES_DIRECTORY
+
+
+@functools.lru_cache(maxsize=1)
+def _language_model(model: str) -> LanguageModel:
+    """Kept for the next trial that is scored in this process."""
+    return LanguageModel.load(model)
+
+
+def score(job: ScoringJob, reader: Shards) -> None:
+    """Score a trial; what is scored already is not scored again. Raises what the model, the coder or an LLM raises."""
+    sweep = job.trial.sweep
+    coder = SparseCoder.load_from_disk(job.trial.directory / "coder", "cuda" if torch.cuda.is_available() else "cpu")
+    coder.requires_grad_(False)
+    tokens_NL = np.load(job.tokens, mmap_mode="r")
+    held_out = HeldOutTokens(reader, sweep.shards("val"), sweep.batch_tokens)
+    found = reconstruction(coder, held_out, tokens_NL.size)
+    figures = found.metrics() | dictionary.metrics(coder, found.firing) | _faithfulness(job, coder, found, tokens_NL)
+    scored = _latents(job, coder, found.firing, held_out, tokens_NL)
+    table.write(job.directory / table.FILE, scored, found.firing)
+    more = {"firing_rates": dictionary.firing_rates(found.firing), **_details(job, coder.cfg.k)}
+    keep_scores(job.trial.directory, {"metrics": figures | _summaries(job, scored), **more})
+
+
+def _faithfulness(
+    job: ScoringJob, coder: SparseCoder, found: Reconstruction, tokens_NL: np.ndarray
+) -> dict[str, float]:
+    model, cell = _language_model(job.model), job.trial.cell
+    if not model.predicts:
+        log.warning("no faithfulness of %s: the checkpoint of its model has no head", cell.name)
+        return {}
+    sequences = max(1, job.protocol.graft_tokens // tokens_NL.shape[1])
+    tokens = torch.from_numpy(tokens_NL[:sequences].astype(np.int64))
+    keep_NL = found.ordinary_T[: tokens.numel()].view(tokens.shape)
+    return graft.faithfulness(model, coder, graft.Place(cell.hookpoint, cell.source), found.mean_D, tokens, keep_NL)
+
+
+def _latents(
+    job: ScoringJob, coder: SparseCoder, firing: Firing, held_out: HeldOutTokens, tokens_NL: np.ndarray
+) -> list[Scored]:
+    protocol, seed = job.protocol, job.trial.cell.seed
+    draws = draw(firing, protocol.draws, protocol.latents_per_draw, seed)
+    wanted = [latent for latents in draws for latent in latents]
+    activations = activations_of(coder, held_out, wanted, protocol.tokens, tokens_NL.size)
+    sequences = max(1, protocol.tokens // tokens_NL.shape[1])
+    examples = Examples(tokens_NL[:sequences], TokenTexts(load_tokenizer(job.model)), protocol)
+    autointerp = Autointerp(job.trial.cell.name, examples, scorers_of(job), None, seed)
+    return autointerp.run(draws, activations, ScoredFile(job.directory / SCORED_FILE))
+
+
+def scorers_of(job: ScoringJob) -> tuple[str, ...]:
+    """The scorers asked for, or those that fit what there is."""
+    return (EMBEDDING,)
+
+
+def _summaries(job: ScoringJob, scored: Sequence[Scored]) -> dict[str, float]:
+    """`autointerp/SCORER/FIGURE`, and how many latents were drawn and could not be scored."""
+    path = job.directory / table.FILE
+    found = {
+        "autointerp/latents": float(len(scored)),
+        "autointerp/too_few_examples": float(sum(not each.scores for each in scored)),
+    }
+    for scorer in table.scorers(path):
+        summary = table.population(path, scorer).summary(CHANCE[scorer]) | {"chance": CHANCE[scorer]}
+        answers = [each.scores[scorer] for each in scored if scorer in each.scores]
+        asked = sum(answer.answers + answer.unparseable for answer in answers)
+        summary["unparseable_pct"] = 100.0 * sum(answer.unparseable for answer in answers) / max(asked, 1)
+        found |= {f"autointerp/{scorer}/{figure}": value for figure, value in summary.items()}
+    return found
+
+
+def _details(job: ScoringJob, k: int) -> dict[str, Mapping[str, Any]]:
+    """Means with intervals by firing rate, and by when a pursuit chooses a latent."""
+    path = job.directory / table.FILE
+    populations = {scorer: table.population(path, scorer) for scorer in table.scorers(path)}
+    details = {"by_firing_rate": {scorer: each.by_rate() for scorer, each in populations.items()}}
+    if job.trial.cell.coder.recipe.choice == "pursuit":
+        details["by_step"] = {scorer: each.by_step(k) for scorer, each in populations.items()}
+    return json.loads(json.dumps(details))  # type: ignore[no-any-return]
