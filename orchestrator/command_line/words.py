@@ -164,9 +164,9 @@ def _meant(word: str, flags: Sequence[Flag]) -> str:
     """What a word without a flag may have been meant for."""
     name, equals, value = word.partition("=")
     key = name.strip(_DASHES).replace("_", "-").lower()
+    if not equals and (takers := [flag.option for flag in flags if key in flag.choices]):
+        return " or ".join(f"{option} {key}" for option in takers)
     for flag in flags:
-        if key in flag.choices and not equals:
-            return f"{flag.option} {key}"
         if key == flag.option[2:]:
             return f"{flag.option} {value}".strip()
     return "--help" if key == "help" else ""

@@ -5,6 +5,10 @@ import sys
 from pathlib import Path
 
 from orchestrator.grid.base_config import BaseConfig
+from orchestrator.redaction import redact
+from orchestrator.tracking.mlflow_store import sqlite_uri
+
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 def resume_command(cfg: BaseConfig) -> str:
@@ -14,15 +18,27 @@ def resume_command(cfg: BaseConfig) -> str:
 
 def ui_command(storage: Path) -> str:
     """Shows what is under `storage` in MLflow, from the project's directory."""
-    if str(storage) == "runs":
+    if storage.resolve() == PROJECT / "runs":
         return "make ui"
     return f"make ui {shlex.quote('STORAGE=' + str(storage.resolve()).replace('$', '$$'))}"  # make reads $ too
 
 
+def show_command(uri: str, storage: Path) -> str | None:
+    """Shows the store that `uri` names in MLflow; None where a server does so already."""
+    if uri == sqlite_uri(storage):
+        return ui_command(storage)
+    if uri.startswith(("http://", "https://", "databricks")):
+        return None
+    return f"{_shell_path(Path(sys.executable))} -m mlflow ui --backend-store-uri {shlex.quote(redact(uri))}"
+
+
 def _this_script() -> list[str]:
+    return [_shell_path(Path(sys.executable)), _shell_path(Path(sys.argv[0]))]
+
+
+def _shell_path(path: Path) -> str:
     here = Path.cwd()
-    words = (Path(sys.executable), Path(sys.argv[0]))
-    return [shlex.quote(str(word.relative_to(here) if word.is_relative_to(here) else word)) for word in words]
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
 
 
 def _flag(name: str, value: str) -> str:

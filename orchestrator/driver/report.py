@@ -11,13 +11,14 @@ from statistics import mean
 from typing import Any
 
 from orchestrator.command_line.read import reader_may_leave
-from orchestrator.driver.printed_commands import resume_command, ui_command
+from orchestrator.driver.printed_commands import resume_command, show_command
 from orchestrator.driver.scores_report import differences_table, scores_table
 from orchestrator.figures.files import PAGE
 from orchestrator.grid.base_config import BaseConfig
 from orchestrator.grid.cells import Cell
 from orchestrator.scores.table import FILE as LATENTS_FILE
 from orchestrator.tracking.endings import UNFINISHED
+from orchestrator.tracking.mlflow_store import default_uri
 from orchestrator.trials.results import SCORES_DIRECTORY
 
 
@@ -111,7 +112,9 @@ def say(outcome: Outcome, cfg: BaseConfig, directory: Path) -> int:
     if outcome.figures:
         lines.append(f"figures: {outcome.figures / PAGE}")
     if outcome.comparison_url:
-        lines.append(f"compare in MLflow (start it with `{ui_command(cfg.storage)}`): {outcome.comparison_url}")
+        command = show_command(cfg.tracking_uri or default_uri(cfg.storage), cfg.storage)
+        started = f" (start it with `{command}`)" if command else ""
+        lines.append(f"compare in MLflow{started}: {outcome.comparison_url}")
     if outcome.unsent:
         lines.append(f"{outcome.unsent} entries wait for MLflow; {resume_command(cfg)} sends them")
     lines += [f"failed: {name}: {reason.splitlines()[-1]}" for name, reason in outcome.failed.items()]

@@ -3,8 +3,10 @@
 import errno
 import io
 import logging
+import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -17,7 +19,7 @@ from orchestrator.command_line.words import asks_for_help, check_words
 from orchestrator.driver.claims import saved_config
 from orchestrator.driver.interruption import Interruption
 from orchestrator.errors import UserError
-from orchestrator.grid.base_config import BaseConfig
+from orchestrator.grid.base_config import BaseConfig, check_tracking_uri
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -79,6 +81,8 @@ def read_command_line(
         saved = preset(start.preset)
     command = read(flags, argv, description, flags(**vars(saved)))
     cfg = config(**{field.name: getattr(command, field.name) for field in fields(config)})
+    if cfg.tracking_uri is None and (exported := os.environ.get("MLFLOW_TRACKING_URI")):
+        check_tracking_uri("MLFLOW_TRACKING_URI", exported)
     if command.resume:
         _check_unchanged(saved, cfg)
     elif cfg.name is None:
@@ -116,6 +120,8 @@ def exit_status(script: Callable[[Interruption], int]) -> int:
             output.reconfigure(errors="backslashreplace")
     for noisy in ("ray", "httpx", "datasets", "alembic", "mlflow"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    if any(action == "error" for action, *_ in warnings.filters):  # PYTHONWARNINGS=error: what others warn of ends us
+        warnings.simplefilter("default")
     interruption = Interruption()
     try:
         with interruption.handled():

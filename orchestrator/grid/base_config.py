@@ -38,8 +38,14 @@ def check_text(field: str, text: str, *, path: bool = False) -> None:
     if (path or field in ("model", "dataset")) and text.startswith("~/") and not Path(text).exists():
         given = Path(text).expanduser()
         raise UserError(f"{field} {text!r}: a shell replaces ~ only where it begins a word; give {given}")
-    if (path or field == "name") and redact(text) != text:
+    if (path or field in ("name", "model")) and redact(text) != text:
         raise UserError(f"{field} {text!r}: reads like a secret, and is blanked in what is logged; rename it")
+
+
+def check_tracking_uri(field: str, uri: str) -> None:
+    """Refuse what is no address of a store of MLflow's. Raises UserError."""
+    if "://" not in uri and not uri.startswith("databricks"):
+        raise UserError(f"{field} {redact(uri)!r}: must be the address of a server, such as http://localhost:5000")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,11 +130,8 @@ class BaseConfig:
             for text in map(str, value if isinstance(value, tuple) else (value,)):
                 if field.name != "tracking_uri":
                     check_text(field.name, text, path=isinstance(value, Path))
-        uri = self.tracking_uri
-        if uri is not None and "://" not in uri and not uri.startswith("databricks"):
-            raise UserError(
-                f"tracking_uri {redact(uri)!r}: must be the address of a server, such as http://localhost:5000"
-            )
+        if self.tracking_uri is not None:
+            check_tracking_uri("tracking_uri", self.tracking_uri)
         length = len(os.fsencode(os.path.realpath(self.storage)))  # Path.resolve raises for links in a circle
         if self.tracking_uri is None and length > MAX_STORAGE_BYTES:
             raise UserError(

@@ -18,6 +18,11 @@ Scores = Literal["none", "laptop", "study"]
 SHARD_DTYPES: tuple[str, ...] = get_args(ShardDtype)
 
 
+def _with_a_name(model: str) -> str:
+    """`.` and `..` say nowhere later which model it was."""
+    return str(Path(model).resolve()) if model and Path(model).name in ("", "..") else model
+
+
 @dataclass(frozen=True, kw_only=True)
 class SweepConfig(BaseConfig):
     """One sweep. Raises UserError naming the field for values out of range, before anything is loaded."""
@@ -72,6 +77,10 @@ class SweepConfig(BaseConfig):
     """Times a trial that died is started again from its checkpoint."""
     storage: Path = Path("runs")
     """Directory for everything the sweep writes; every node of a cluster must see it."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "model", tuple(map(_with_a_name, self.model)))
 
     def _check_sizes(self) -> None:
         for field in ("context_length", "checkpoint_every", "dead_window_tokens"):

@@ -35,6 +35,9 @@ def _git(*command: str) -> str | None:
     """Output of git in the directory of this file, None without git or a checkout."""
     try:
         here = Path(__file__).parent
-        return subprocess.run(["git", *command], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+        # Inside a git hook, or where someone exports them, these name another repository.
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+        done = subprocess.run(["git", *command], cwd=here, capture_output=True, text=True, check=True, env=ours)
+        return done.stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -101,6 +101,19 @@ def a_name_that_reads_like_a_secret(place: Place) -> list[str]:
     return ["--name", "x?token=abc"]
 
 
+@mistake(MISTAKES, r"model '.*/llama\?token=abc': reads like a secret, and is blanked in what is logged; rename it")
+def a_model_that_reads_like_a_secret(place: Place) -> list[str]:
+    return ["--model", str(shutil.copytree(place.tiny_model, place.path / "llama?token=abc"))]
+
+
+@mistake(
+    MISTAKES, r"MLFLOW_TRACKING_URI 'localhost:5000': must be the address of a server, such as http://localhost:.*"
+)
+def an_exported_server_without_a_scheme(place: Place) -> list[str]:
+    place.patch.setenv("MLFLOW_TRACKING_URI", "localhost:5000")
+    return []
+
+
 @mistake(MISTAKES, r"storage '.*/x{300}': cannot be a directory \(File name too long\)")
 def a_storage_too_long_for_a_file(place: Place) -> list[str]:
     return ["--storage", str(place.path / ("x" * 300))]

@@ -77,7 +77,7 @@ typed("a_flag_that_cannot_be_denied", ["--no-k"], r"--no-k: no such flag; did yo
 typed(
     "a_preset_without_its_flag",
     ["--plan", "--lr", "0.1", "laptop"],
-    r"'laptop': a value needs a flag before it; did you mean --preset laptop\?",
+    r"'laptop': a value needs a flag before it; did you mean --scores laptop or --preset laptop\?",
 )
 typed("an_assignment", ["--lr=0.1", "k=16"], r"'k=16': a value needs a flag before it; did you mean --k 16\?")
 typed("help_as_a_word", ["--name", "a", "help"], r"'help': a value needs a flag before it; did you mean --help\?")

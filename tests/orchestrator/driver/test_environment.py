@@ -16,6 +16,7 @@ ENVIRONMENTS = {
     "ASCII output": {"PYTHONIOENCODING": "ascii"},
     "the C locale": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
     "a temporary directory that is gone": {"TMPDIR": "/nowhere"},
+    "warnings that are errors": {"PYTHONWARNINGS": "error"},
 }
 
 
@@ -47,3 +48,15 @@ def test_the_tracking_uri_of_the_environment_is_honoured(tmp_path: Path, monkeyp
     assert default_uri(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5001")
     assert default_uri(tmp_path) == "http://127.0.0.1:5001"
+
+
+def test_warnings_that_are_errors_do_not_keep_a_sweep_from_mlflow(tmp_path: Path) -> None:
+    words = [
+        sys.executable, str(SCRIPT), "--preset", "laptop", "--storage", str(tmp_path), "--name", "strict", "--k", "2",
+        "--variant", "topk", "--seed", "0", "--train-tokens", "4096", "--val-tokens", "512", "--warmup-steps", "1",
+    ]  # fmt: skip
+    strict = os.environ | {"PYTHONWARNINGS": "error"}
+    done = subprocess.run(words, capture_output=True, text=True, timeout=600, env=strict, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "wait for MLflow" not in done.stdout
+    assert (tmp_path / "mlflow.db").is_file()

@@ -1,12 +1,15 @@
 """The table at the end of a sweep."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.driver.printed_commands import PROJECT, show_command
 from orchestrator.driver.report import comparison_table
 from orchestrator.grid.cells import Cell, cells
 from orchestrator.language_models.hookpoints import Hookpoint
+from orchestrator.tracking.mlflow_store import sqlite_uri
 from tests.support.configs import small
 
 
@@ -83,3 +86,16 @@ def test_a_line_in_a_name_ends_no_cell() -> None:
     _, rule, *rows = comparison_table(grid, {}).splitlines()
     assert "a\\|b layers.1" in rows[0]
     assert {row.replace("\\|", "").count("|") for row in rows} == {rule.count("|")}
+
+
+def test_the_command_that_is_printed_shows_the_store_that_was_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ours = sqlite_uri(Path("runs"))
+    assert show_command(ours, Path("runs")) == f"make ui STORAGE={tmp_path}/runs"
+    assert show_command(sqlite_uri(PROJECT / "runs"), PROJECT / "runs") == "make ui"
+    elsewhere = show_command("sqlite:////else/where.db", Path("runs"))
+    assert elsewhere is not None and elsewhere.endswith("-m mlflow ui --backend-store-uri sqlite:////else/where.db")
+    assert "secret" not in str(show_command("postgresql://me:secret@host/db", Path("runs")))
+    assert show_command("http://localhost:5000", Path("runs")) is None

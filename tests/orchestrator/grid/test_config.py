@@ -181,3 +181,12 @@ def test_a_storage_is_as_deep_as_sqlite_goes(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^storage '\.\.\.z{20}': its path has 495 bytes; SQLite takes 494$"):
         SweepConfig(storage=deeper)
     assert SweepConfig(storage=deeper, tracking_uri="http://host").storage == deeper
+
+
+@pytest.mark.parametrize("given", [".", "..", "./", "../.."])
+def test_a_model_without_a_name_is_spelt_out(given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "llama" / "b" / "c").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "llama" / "b" / "c")
+    (model,) = SweepConfig(model=(given,)).model
+    assert Path(model).is_absolute() and Path(model).name and Path(model).samefile(given)
+    assert SweepConfig(model=("../c",)).model == ("../c",)
