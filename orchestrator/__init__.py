@@ -1,7 +1,7 @@
 """Everything that runs on Ray or talks to MLflow, in rooms that stand in the order in which data passes through them.
 
     errors, atomic, names,
-    redaction                    what every room may use
+    redaction, saved             what every room may use
     command_line/                from the words on a command line to a dataclass
     language_models/             where a language model comes from, and reading activations out of it
     text/                        text from any source as blocks of tokens

@@ -8,6 +8,7 @@ from pathlib import Path
 from orchestrator.errors import UserError
 from orchestrator.grid.config import SweepConfig
 from orchestrator.language_models.loading import embedding_rows, fingerprint, load_tokenizer
+from orchestrator.saved import read_json
 from orchestrator.text.sources import describe
 from orchestrator.text.token_blocks import TokenBlocks, tokenise
 
@@ -64,7 +65,7 @@ def check_inputs(directory: Path, identities: dict[str, dict[str, str]]) -> None
     path = directory / INPUTS_FILE
     if not path.is_file():
         path.write_text(json.dumps(identities, indent=2), encoding="utf-8")
-    elif (before := json.loads(path.read_text(encoding="utf-8"))) != identities:
+    elif (before := read_json(path, "remove it if model and text are what they were")) != identities:
         changed = [
             f"{what.partition('.')[0]} of {model}"
             for model in identities for what in identities[model]

@@ -12,6 +12,7 @@ from orchestrator.grid.plan import Plan, make_plan
 from orchestrator.grid.shares import Shares, share
 from orchestrator.language_models.hookpoints import Hookpoint
 from orchestrator.language_models.loading import check_model, resolve_hookpoints
+from orchestrator.scores.llm import check_llm
 from orchestrator.text.sources import check_text
 
 
@@ -30,6 +31,8 @@ class Prepared:
 def prepare(cfg: SweepConfig, hardware: Hardware) -> Prepared:
     """Check everything that needs no weights and predict the cost. Raises UserError."""
     check_text(cfg.text_config())
+    if cfg.explainer is not None:
+        check_llm(cfg.explainer)
     for model in cfg.model:
         check_model(model, cfg.context_length)
     asked, hookpoints = {}, {}

@@ -1,5 +1,6 @@
 """Joining the Ray cluster there is, or starting a private Ray on this machine."""
 
+import contextlib
 import logging
 import os
 import socket
@@ -62,9 +63,15 @@ def _init(interruption: Interruption, **options: Any) -> None:
     logging.getLogger("ray._private.worker").setLevel(logging.ERROR)  # warns that SIGTERM is not its own here
     _STARTING.set()
     try:
-        interruption.outlast(_THREAD.submit(ray.init, log_to_driver=False, logging_level=logging.WARNING, **options))
+        interruption.outlast(_THREAD.submit(_ray_init, **options))
     finally:
         _STARTING.clear()
+
+
+def _ray_init(**options: Any) -> None:
+    # Ray's processes import from the directory they are started in first: a person's own `models.py` is not ours.
+    with contextlib.chdir(Path(__file__).resolve().parents[2]):
+        ray.init(log_to_driver=False, logging_level=logging.WARNING, **options)
 
 
 def _started_here() -> str | None:

@@ -16,6 +16,7 @@ from orchestrator.driver.scores_report import differences_table, scores_table
 from orchestrator.figures.files import PAGE
 from orchestrator.grid.base_config import BaseConfig
 from orchestrator.grid.cells import Cell
+from orchestrator.saved import read_json
 from orchestrator.scores.table import FILE as LATENTS_FILE
 from orchestrator.tracking.endings import UNFINISHED
 from orchestrator.tracking.mlflow_store import default_uri
@@ -94,7 +95,7 @@ def write_report(
 
 def add_counters(path: Path, counters: dict[str, int]) -> tuple[int, dict[str, int]]:
     """Keep this session's shard counters, if there are any; returns the number of sessions so kept and their sums."""
-    sessions = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    sessions = read_json(path, "remove it; it only counts", list) if path.is_file() else []
     sessions += [counters] if counters else []
     path.write_text(json.dumps(sessions), encoding="utf-8")
     return len(sessions), {key: sum(session[key] for session in sessions) for key in (sessions or [{}])[0]}

@@ -1,6 +1,5 @@
 """What every sweep is, whatever its coders are trained on: a grid of coders, how they train, where it all is kept."""
 
-import json
 import os
 import unicodedata
 from dataclasses import asdict, dataclass, fields
@@ -14,6 +13,7 @@ from models.variants import VARIANTS
 from orchestrator.errors import UserError, did_you_mean
 from orchestrator.names import MAX_BYTES
 from orchestrator.redaction import redact
+from orchestrator.saved import parse_json
 
 CODER_AXES = ("k", "expansion_factor", "variant", "seed")
 """Axes of a grid that every sweep has."""
@@ -185,7 +185,7 @@ class BaseConfig:
     @classmethod
     def from_json(cls: type[C], text: str) -> C:
         """Read what `to_json` gave. Raises UserError where something else wrote it."""
-        content = json.loads(text)
+        content = parse_json(text, "sweep.json", "this sweep cannot be resumed without it")
         if unknown := content.keys() - {field.name for field in fields(cls)}:
             raise UserError(
                 f"sweep.json: unknown fields {', '.join(sorted(unknown))}; "

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, get_args
 from models.training import TrainConfig
 from orchestrator.errors import UserError
 from orchestrator.grid.base_config import CODER_AXES, BaseConfig
+from orchestrator.redaction import redact
 from orchestrator.text.config import TextConfig
 
 AXES = ("model", "hookpoint", *CODER_AXES)
@@ -15,6 +16,9 @@ AXES = ("model", "hookpoint", *CODER_AXES)
 
 ShardDtype = Literal["float16", "float32"]
 Scores = Literal["none", "laptop", "study"]
+Scorer = Literal["example_embedding", "fuzz", "detection", "intruder"]
+WITHOUT_LLM: Scorer = "example_embedding"
+"""The scorer that needs no LLM."""
 SHARD_DTYPES: tuple[str, ...] = get_args(ShardDtype)
 
 
@@ -68,6 +72,10 @@ class SweepConfig(BaseConfig):
     scores: Scores = "laptop"
     """What is measured of trained coders beside FVU: nothing, or faithfulness and interpretability on 40 latents, or on
     the 500 of the study."""
+    explainer: str | None = None
+    """LLM that explains latents: openai:URL (key in OPENAI_API_KEY), vllm:MODEL or transformers:MODEL."""
+    scorer: tuple[Scorer, ...] = ()
+    """Scorers of interpretability; unless given example_embedding, and with an explainer also fuzz and detection."""
 
     gpus_per_trial: float | None = None
     """GPUs per trial, 0 for CPU cores, fractions below 1 allowed; one GPU where there are any unless given."""
@@ -101,6 +109,7 @@ class SweepConfig(BaseConfig):
             raise UserError(f"shard_dtype {self.shard_dtype!r}: allowed are {', '.join(SHARD_DTYPES)}")
         if self.scores not in get_args(Scores):
             raise UserError(f"scores {self.scores!r}: allowed are {', '.join(get_args(Scores))}")
+        self._check_scorers()
         if self.max_failures < 0:
             raise UserError(f"max_failures {self.max_failures}: must be 0 or more")
         if not self.massive_multiple > 1:
@@ -110,6 +119,20 @@ class SweepConfig(BaseConfig):
         gpus = self.gpus_per_trial
         if gpus is not None and not (math.isfinite(gpus) and gpus >= 0 and (gpus <= 1 or gpus == int(gpus))):
             raise UserError(f"gpus_per_trial {gpus}: must be from 0 to 1 or a whole number")
+
+    def _check_scorers(self) -> None:
+        for scorer in self.scorer:
+            if scorer not in get_args(Scorer):
+                raise UserError(f"scorer {scorer!r}: allowed are {', '.join(get_args(Scorer))}")
+            if scorer != WITHOUT_LLM and self.explainer is None:
+                raise UserError(f"scorer {scorer!r}: needs an LLM; name one with --explainer")
+        if self.explainer is not None and redact(self.explainer) != self.explainer:
+            raise UserError(f"explainer {redact(self.explainer)!r}: holds a secret; put it into OPENAI_API_KEY")
+
+    @property
+    def scorers(self) -> tuple[str, ...]:
+        """The scorers asked for, or those that fit what there is; the study has fuzz and detection."""
+        return self.scorer or ((WITHOUT_LLM, "fuzz", "detection") if self.explainer else (WITHOUT_LLM,))
 
     @property
     def blocks_per_shard(self) -> int:

@@ -14,7 +14,7 @@ from orchestrator.scores.activations import Activations
 from orchestrator.scores.delphi import delphi
 from orchestrator.scores.embedding import RememberingEncoder
 from orchestrator.scores.examples import Examples
-from orchestrator.scores.scorers import Score, score
+from orchestrator.scores.scorers import NEED_EXPLANATION, Score, score
 
 CONTEXTS_SHOWN = 10
 """Of the strongest examples, beside those asked about."""
@@ -104,29 +104,57 @@ class Autointerp:
     def run(
         self, draws: Sequence[Sequence[int]], activations: Mapping[int, Activations], file: ScoredFile
     ) -> list[Scored]:
-        """Score the latents of all draws that `file` does not have; returns those of `file` too, in order."""
+        """Score the latents of all draws that `file` does not have; returns those of `file` too, in order.
+
+        Raises why the LLM cannot be asked.
+        """
         known = file.read()
-        left = [(draw, latent) for draw, latents in enumerate(draws) for latent in latents if latent not in known]
+        wanted = [(draw, latent) for draw, latents in enumerate(draws) for latent in latents]
+        left = [(draw, latent) for draw, latent in wanted if not self._is_complete(known.get(latent))]
+        # In one event loop, which some clients belong to.
+        known |= asyncio.run(self._score_all(left, known, activations, file))
+        return [known[latent] for _, latent in wanted]
+
+    def _is_complete(self, found: Scored | None) -> bool:
+        return found is not None and (not found.scores or found.scores.keys() >= set(self.scorers))
+
+    async def _score_all(
+        self,
+        left: Sequence[tuple[int, int]],
+        known: Mapping[int, Scored],
+        activations: Mapping[int, Activations],
+        file: ScoredFile,
+    ) -> dict[int, Scored]:
+        done: dict[int, Scored] = {}
         for some in _chunks(left, TOGETHER if self.client else 1):
-            found = asyncio.run(self._score_all(some, activations))
+            tasks = (self._score(draw, latent, activations[latent], known.get(latent)) for draw, latent in some)
+            found = await asyncio.gather(*tasks)
             file.add(found)
-            known |= {each.latent: each for each in found}
-        return [known[latent] for latents in draws for latent in latents]
+            done |= {each.latent: each for each in found}
+        return done
 
-    async def _score_all(self, some: Sequence[tuple[int, int]], activations: Mapping[int, Activations]) -> list[Scored]:
-        return await asyncio.gather(*(self._score(draw, latent, activations[latent]) for draw, latent in some))
-
-    async def _score(self, draw: int, latent: int, found: Activations) -> Scored:
+    async def _score(self, draw: int, latent: int, found: Activations, before: Scored | None) -> Scored:
         record = self.examples.record(self.name, latent, found, self.seed)
         if record is None:
             return Scored(latent, draw, self.examples.count(found), "", {}, ())
         contexts = _contexts(record, self.examples)  # scorers write into a record
-        if self.client:
-            explained = await delphi("explainers").DefaultExplainer(self.client)(record)
-            record.explanation = "" if explained.explanation == UNPARSED else explained.explanation
+        scores = dict(before.scores) if before else {}
+        missing = [scorer for scorer in self.scorers if scorer not in scores]
+        record.explanation = before.explanation if before else ""
+        if not record.explanation and any(scorer in NEED_EXPLANATION for scorer in missing):
+            record.explanation = await self._explain(record)
         encoder = RememberingEncoder()  # what is encoded together must not depend on which latents came before
-        scores = {name: await score(name, record, self.client, encoder) for name in self.scorers}
+        for scorer in missing:
+            if scorer in NEED_EXPLANATION and not record.explanation:
+                scores[scorer] = Score(None, 0, 1)
+            else:
+                scores[scorer] = await score(scorer, record, self.client, encoder)
         return Scored(latent, draw, len(record.examples), record.explanation, scores, contexts)
+
+    async def _explain(self, record: Any) -> str:
+        """Empty where the LLM's answer is no explanation."""
+        found = await delphi("explainers").DefaultExplainer(self.client)(record)
+        return "" if found.explanation == UNPARSED else str(found.explanation)
 
 
 def _contexts(record: Any, examples: Examples) -> tuple[Context, ...]:

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+ANSWER_TOKENS = 200
+"""The longest answer of an LLM; what goes on beyond is no answer to delphi's questions."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:

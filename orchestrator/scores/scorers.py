@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from orchestrator.grid.config import WITHOUT_LLM
 from orchestrator.scores.delphi import delphi
 
 SHOWN = 5
 """Examples in one question to the LLM, as in delphi's own runs; the numbers of examples are multiples of it."""
 
-EMBEDDING = "example_embedding"
+EMBEDDING = WITHOUT_LLM
+NEED_EXPLANATION = ("fuzz", "detection")
 CHANCE: Mapping[str, float] = MappingProxyType({EMBEDDING: 0.5, "fuzz": 0.5, "detection": 0.5, "intruder": 1 / SHOWN})
 """Scorers, and what each gives to a latent that means nothing."""
 
@@ -35,8 +37,14 @@ class Score:
 
 
 async def score(scorer: str, record: Any, client: Any, encoder: Any) -> Score:
-    """Ask one scorer; those with an LLM (`client`) read `record.explanation`, but for `intruder`."""
-    return await _SCORERS[scorer](record, client, encoder)
+    """Ask one scorer; those with an LLM (`client`) read `record.explanation`, but for `intruder`.
+
+    Raises why the LLM cannot be asked, which delphi's scorers pass over as an answer that says nothing.
+    """
+    found = await _SCORERS[scorer](record, client, encoder)
+    if client is not None and client.failure is not None:
+        raise client.failure
+    return found
 
 
 async def _embedding(record: Any, client: Any, encoder: Any) -> Score:

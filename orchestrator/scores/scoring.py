@@ -13,21 +13,18 @@ import torch
 
 from models import SparseCoder
 from orchestrator.language_models.loading import LanguageModel, load_tokenizer
+from orchestrator.names import digest
 from orchestrator.scores import dictionary, graft, table
 from orchestrator.scores.activations import activations_of, draw
 from orchestrator.scores.autointerp import Autointerp, Scored, ScoredFile
 from orchestrator.scores.examples import Examples, TokenTexts
 from orchestrator.scores.held_out import HeldOutTokens, Shards
+from orchestrator.scores.llm import make_client
 from orchestrator.scores.protocol import Protocol
 from orchestrator.scores.reconstruction import Firing, Reconstruction, reconstruction
-from orchestrator.scores.scorers import CHANCE, EMBEDDING
+from orchestrator.scores.scorers import CHANCE
 from orchestrator.trials.results import SCORES_DIRECTORY, keep_scores
 from orchestrator.trials.trial import TrialJob
-
-SCORED_FILE = "scored.jsonl"
-"""Latents as they were scored."""
-LLM_SCORERS = ("fuzz", "detection")
-"""Those of the study."""
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +50,11 @@ class ScoringJob:
         """Inverse of `to_json`."""
         given = {"trial": TrialJob.from_json(content["trial"]), "protocol": Protocol(**content["protocol"])}
         return cls(**{**content, **given})
+
+    @property
+    def scored_file(self) -> Path:
+        """Latents as they were scored; other examples or another LLM make other scores."""
+        return self.directory / f"scored-{digest(repr((self.protocol, self.trial.sweep.explainer)))}.jsonl"
 
     @property
     def directory(self) -> Path:
@@ -103,13 +105,10 @@ def _latents(
     activations = activations_of(coder, held_out, wanted, protocol.tokens, tokens_NL.size)
     sequences = max(1, protocol.tokens // tokens_NL.shape[1])
     examples = Examples(tokens_NL[:sequences], TokenTexts(load_tokenizer(job.model)), protocol)
-    autointerp = Autointerp(job.trial.cell.name, examples, scorers_of(job), None, seed)
-    return autointerp.run(draws, activations, ScoredFile(job.directory / SCORED_FILE))
-
-
-def scorers_of(job: ScoringJob) -> tuple[str, ...]:
-    """The scorers asked for, or those that fit what there is."""
-    return (EMBEDDING,)
+    explainer = job.trial.sweep.explainer
+    client = make_client(explainer) if explainer else None
+    autointerp = Autointerp(job.trial.cell.name, examples, job.trial.sweep.scorers, client, seed)
+    return autointerp.run(draws, activations, ScoredFile(job.scored_file))
 
 
 def _summaries(job: ScoringJob, scored: Sequence[Scored]) -> dict[str, float]:

@@ -21,6 +21,7 @@ from numpy.lib.format import open_memmap
 
 from orchestrator.atomic import atomic_directory
 from orchestrator.errors import UserError
+from orchestrator.saved import read_json
 from orchestrator.text.config import TextConfig
 from orchestrator.text.encoding import bos_token, encode
 from orchestrator.text.held_out import held_out_share, is_held_out
@@ -84,8 +85,12 @@ def tokenise(
                 **content,
             }
             (unfinished / "tokens.json").write_text(json.dumps(description, indent=2), encoding="utf-8")
-    description = json.loads((directory / "tokens.json").read_text(encoding="utf-8"))
-    train_NL, val_NL = (np.load(directory / f"{name}.npy", mmap_mode="r") for name in ("train", "val"))
+    remedy = f"remove {directory}, and the text is tokenised again"
+    description = read_json(directory / "tokens.json", remedy)
+    try:
+        train_NL, val_NL = (np.load(directory / f"{name}.npy", mmap_mode="r") for name in ("train", "val"))
+    except (EOFError, ValueError) as error:  # cut short, or no array at all
+        raise UserError(f"{directory}: its blocks are damaged ({error}); {remedy}") from None
     return TokenBlocks(train_NL, val_NL, description["fingerprint"], description["n_documents"])
 
 

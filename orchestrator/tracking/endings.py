@@ -16,7 +16,7 @@ def log_result(tracker: Tracker, name: str, directory: Path, result: Mapping[str
     """Final metrics, checkpoint and status of a trial that has ended; safe to repeat."""
     if "failure" not in result:
         tracker.log_metrics(name, {key: value for key, value in result.items() if key != "step"}, result["step"])
-        tracker.log_artifacts(name, directory / "coder", "checkpoint")
+        tracker.log_artifacts(name, directory / "coder", "checkpoint", once=True)
     tracker.end_trial(name, failure=result.get("failure"))
 
 

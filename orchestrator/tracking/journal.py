@@ -68,6 +68,11 @@ class Journal:
         with self._lock, self._path.open("a", encoding="utf-8") as file:
             file.write(line)
 
+    def has(self, op: str, trial: str | None, **fields: object) -> bool:
+        """Whether such an entry was written before."""
+        wanted = json.loads(redact(json.dumps({"op": op, "trial": trial, **fields})))
+        return any(entry.items() >= wanted.items() for entry, _ in self._read(0))
+
     def append_metrics(self, trial: str | None, metrics: Mapping[str, float], step: int) -> None:
         """Write the metrics not yet written at this or a later step: a restored trial repeats steps it has logged."""
         last = self._last_step
@@ -97,7 +102,10 @@ class Journal:
             return State(**json.loads(self._state_path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return State()
-        except ValueError:  # left empty by a crash of the machine; sending everything again creates nothing twice
+        except (
+            TypeError,
+            ValueError,
+        ):  # left empty by a crash of the machine; sending everything again creates nothing twice
             _logger.warning("%s is unreadable: every entry of the journal is sent again", self._state_path)
             return State()
 

@@ -9,8 +9,10 @@ from mlflow.exceptions import MlflowException
 from requests import HTTPError
 from sqlalchemy.engine import make_url
 
+from orchestrator.errors import UserError
 from orchestrator.redaction import redact
 
+_SQLITE = b"SQLite format 3\0"
 DATABASE = "mlflow.db"
 """The SQLite store's file in a storage directory."""
 
@@ -36,6 +38,16 @@ def sqlite_file(uri: str) -> Path | None:
     if not uri.startswith("sqlite:"):
         return None
     return Path(make_url(uri).database or "")
+
+
+def check_database(uri: str) -> None:
+    """Raises UserError where the file of a SQLite store is something else."""
+    if (file := sqlite_file(uri)) is None or not file.is_file():
+        return
+    with file.open("rb") as opened:
+        start = opened.read(len(_SQLITE))
+    if start not in (b"", _SQLITE):
+        raise UserError(f"storage {str(file.parent)!r}: {file.name} is no SQLite database; move it away")
 
 
 def quieten_mlflow() -> None:

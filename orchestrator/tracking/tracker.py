@@ -16,7 +16,7 @@ from orchestrator.names import digest, plain
 from orchestrator.redaction import redact
 from orchestrator.tracking.delivery import Delivery
 from orchestrator.tracking.journal import PARENT, Journal
-from orchestrator.tracking.mlflow_store import default_uri, quieten_mlflow
+from orchestrator.tracking.mlflow_store import check_database, default_uri, quieten_mlflow
 from orchestrator.tracking.writer import Writer
 
 _MAX_REASON = 5000
@@ -32,6 +32,7 @@ class Tracker:
         self._uri = uri or default_uri(storage)
         # Any other store knows best where its artifacts go.
         artifact_root = (storage.resolve() / "mlartifacts").as_uri() if self._uri.startswith("sqlite") else None
+        check_database(self._uri)
         self._journal = Journal(journal_dir)
         self._open: set[str] = set()
         quieten_mlflow()
@@ -55,9 +56,16 @@ class Tracker:
         """Add parameters. MLflow refuses to change one that is set: the first value stays, with a warning."""
         self._append("params", trial, params=_texts(params))
 
-    def log_artifacts(self, trial: str | None, directory: Path, artifact_path: str | None = None) -> None:
-        """Upload what is in `directory`, or the file of that name. It is read later, so it has to stay where it is."""
-        self._append("artifacts", trial, path=str(directory.resolve()), to=artifact_path)
+    def log_artifacts(
+        self, trial: str | None, directory: Path, artifact_path: str | None = None, *, once: bool = False
+    ) -> None:
+        """Upload what is in `directory`, or the file of that name. It is read later, so it has to stay where it is.
+
+        `once`: not where it was asked for before, so that what befell the files since replaces nothing.
+        """
+        fields = {"path": str(directory.resolve()), "to": artifact_path}
+        if not (once and self._journal.has("artifacts", trial, **fields)):
+            self._append("artifacts", trial, **fields)
 
     def end_trial(self, trial: str, *, failure: str | None = None) -> None:
         """Close the child run: FINISHED, or FAILED with the reason as tag `failure_reason`."""

@@ -4,9 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from orchestrator.errors import UserError
+from orchestrator.saved import read_json
+
 SCORES_DIRECTORY = "scores"
 """In a trial's directory."""
 SCORES_FILE = "scores.json"
+REMEDY = "remove it, and it is made again"
 
 
 def result_of(directory: Path) -> dict[str, Any] | None:
@@ -30,7 +34,12 @@ def keep_scores(directory: Path, scores: dict[str, Any]) -> None:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    if not path.is_file():
+        return None
+    content: dict[str, Any] = read_json(path, REMEDY)
+    if not content:
+        raise UserError(f"{path}: is damaged (it is empty); {REMEDY}")
+    return content
 
 
 def _keep(path: Path, content: dict[str, Any]) -> None:

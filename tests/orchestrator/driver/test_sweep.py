@@ -46,8 +46,8 @@ def command(model: Path, storage: Path, name: str, *more: str) -> list[str]:
     return [sys.executable, str(SCRIPT), *words, *more]
 
 
-def finish(*arguments: str, expect: int = 0) -> str:
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=240)
+def finish(*arguments: str, expect: int = 0, cwd: Path | None = None) -> str:
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=240, cwd=cwd)
     assert done.returncode == expect, done.stdout[-2000:] + done.stderr[-4000:]
     return done.stdout + done.stderr
 
@@ -112,8 +112,12 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(tiny_model: Path, storage: Path) -> str:
-    """Output of a sweep that nothing happens to."""
-    return finish(*command(tiny_model, storage, "undisturbed"))
+    """Output of a sweep that nothing happens to, in a directory whose modules have the names of ours."""
+    here = storage / "project"
+    (here / "kernels").mkdir(parents=True)
+    for file in ("models.py", "kernels/__init__.py"):
+        (here / file).write_text("raise ImportError('not this one')", encoding="utf-8")
+    return finish(*command(tiny_model, storage, "undisturbed"), cwd=here)
 
 
 def test_every_trial_is_scored_from_one_forward_per_shard(undisturbed: str, storage: Path) -> None:

@@ -1,6 +1,7 @@
 """What tests of orchestrator/scores share: two models whose predictions depend on what they read."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers import BloomConfig, BloomForCausalLM
 
 from orchestrator.language_models.loading import LanguageModel
+from tests.support.openai_server import StartServer, servers
 
 
 def with_opinions(directory: Path) -> Path:
@@ -48,3 +50,10 @@ def tied(opinionated: Path) -> LanguageModel:
 def tuples(bloom: Path) -> LanguageModel:
     """The model whose layers return tuples, loaded."""
     return LanguageModel.load(str(bloom), "cpu", torch.float32)
+
+
+@pytest.fixture
+def start() -> Iterator[StartServer]:
+    """Starts servers of an LLM, which end with the test."""
+    with servers() as begin:
+        yield begin

@@ -1,52 +1,23 @@
 """What delphi's scorers answer, as a number: latents that are words score above those that are nowhere special."""
 
-from dataclasses import dataclass
+import asyncio
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from orchestrator.language_models.loading import load_tokenizer
-from orchestrator.scores.activations import Activations
 from orchestrator.scores.delphi import delphi
 from orchestrator.scores.embedding import RememberingEncoder
-from orchestrator.scores.examples import Examples, TokenTexts
+from orchestrator.scores.llm import Client
 from orchestrator.scores.protocol import PROTOCOLS
 from orchestrator.scores.scorers import CHANCE, EMBEDDING, Score, score_now
-from tests.support.held_out_text import tokens_of_prose
-
-WORDS = (" file", " string", " list", " function", " class", " module", " method", " name")
-
-
-@dataclass
-class Prose:
-    """Real text in which words are latents."""
-
-    tokenizer: Any
-    examples: Examples
-
-    def word(self, word: str) -> Activations:
-        (token,) = self.tokenizer.encode(word, add_special_tokens=False)
-        places = torch.from_numpy((self.examples.tokens_NL.reshape(-1) == token).nonzero()[0])
-        return self._any_strength(places)
-
-    def shuffled(self, word: str) -> Activations:
-        """As often, anywhere."""
-        often = len(self.word(word).places_E)
-        places = np.random.default_rng(often).choice(self.examples.tokens_NL.size, often, replace=False)
-        return self._any_strength(torch.from_numpy(np.sort(places)))
-
-    def _any_strength(self, places: torch.Tensor) -> Activations:
-        # Equal ones would be sorted by place, and quantiles be neighbours in the text.
-        values = np.random.default_rng(len(places)).uniform(0.5, 1.5, len(places))
-        return Activations(places, torch.from_numpy(values).float())
+from tests.support.words import WORDS, Prose, WordReader
 
 
 @pytest.fixture(scope="module")
 def prose() -> Prose:
-    tokenizer = load_tokenizer("packaged")
-    return Prose(tokenizer, Examples(tokens_of_prose(tokenizer, 160, 256), TokenTexts(tokenizer), PROTOCOLS["laptop"]))
+    return Prose.read(PROTOCOLS["laptop"])
 
 
 def test_the_embedding_scorer_ranks_words_above_nothing(prose: Prose) -> None:
@@ -80,7 +51,7 @@ def answering(says: str) -> Any:
         async def generate(self, prompt: Any, **options: Any) -> Any:
             return clients.Response(text=says)
 
-    return Parrot("parrot")
+    return Client(Parrot("parrot"))
 
 
 @pytest.mark.parametrize(
@@ -109,3 +80,20 @@ def test_an_intruder_that_is_always_the_first_is_found_by_chance(prose: Prose) -
     found = score_now("intruder", record, answering("[RESPONSE]: 0"), None)
     assert found.unparseable == 0
     assert found.value == pytest.approx(CHANCE["intruder"], abs=0.2)
+
+
+@pytest.mark.parametrize("scorer", ["fuzz", "detection", "intruder"])
+def test_scorers_with_a_reader_who_knows_words_rank_words_above_nothing(prose: Prose, scorer: str) -> None:
+    client = Client(WordReader())
+    found: dict[str, list[float]] = {"word": [], "shuffled": []}
+    for word in WORDS:
+        for kind, make in (("word", prose.word), ("shuffled", prose.shuffled)):
+            record = prose.examples.record("a", 0, make(word), seed=0)
+            explained = asyncio.run(delphi("explainers").DefaultExplainer(client)(record))
+            record.explanation = explained.explanation
+            value = score_now(scorer, record, client, None).value
+            assert value is not None
+            found[kind].append(value)
+    assert min(found["word"]) > max(found["shuffled"])
+    assert np.mean(found["word"]) > 0.85
+    assert abs(np.mean(found["shuffled"]) - CHANCE[scorer]) < 0.2

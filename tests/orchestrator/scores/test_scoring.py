@@ -20,7 +20,7 @@ from orchestrator.scores.activations import activations_of, draw
 from orchestrator.scores.held_out import HeldOutTokens
 from orchestrator.scores.protocol import PROTOCOLS
 from orchestrator.scores.reconstruction import Firing
-from orchestrator.scores.scoring import SCORED_FILE, ScoringJob, score
+from orchestrator.scores.scoring import ScoringJob, score
 from orchestrator.trials.results import scores_of
 from orchestrator.trials.trial import TrialJob
 from tests.support.coders import make_coder
@@ -119,14 +119,14 @@ def test_scoring_goes_on_where_it_was_killed(
     scored: ScoringJob, opinionated: Path, prose: np.ndarray, shards: LocalShards, tmp_path: Path
 ) -> None:
     job = job_of(tmp_path, opinionated, prose, scored.trial.cell.variant, shards)
-    lines = (scored.directory / SCORED_FILE).read_bytes().splitlines(keepends=True)
+    lines = scored.scored_file.read_bytes().splitlines(keepends=True)
     job.directory.mkdir(parents=True)
     marked = [json.loads(line) for line in lines[:5]]
     marked[0]["explanation"] = "was there before"
     kept = "".join(f"{json.dumps(each)}\n" for each in marked)
-    (job.directory / SCORED_FILE).write_bytes(kept.encode() + lines[5][:40])  # killed while writing
+    job.scored_file.write_bytes(kept.encode() + lines[5][:40])  # killed while writing
     score(job, shards)
-    again = (job.directory / SCORED_FILE).read_bytes().splitlines(keepends=True)
+    again = job.scored_file.read_bytes().splitlines(keepends=True)
     assert b"".join(again[:5]).decode() == kept, "what was scored was scored again"
     assert again[5:] == lines[5:]
     assert scores_of(job.trial.directory) == scores_of(scored.trial.directory)

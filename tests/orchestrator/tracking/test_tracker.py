@@ -192,3 +192,18 @@ def test_mlflow_takes_the_keys_of_tags_whatever_a_model_is_called(
     assert {text for key, text in tags.items() if key.startswith("model.fingerprint.")} == set(MODELS)
     assert tags["model.fingerprint.a/b"] == "a/b"
     assert not caplog.records
+
+
+def test_files_that_were_uploaded_are_not_replaced_by_what_befell_them(storage: Path, tmp_path: Path) -> None:
+    (tmp_path / "coder").mkdir()
+    for content in ("whole", "ha"):
+        (tmp_path / "coder" / "weights").write_text(content, encoding="utf-8")
+        tracker = open_tracker(storage)
+        tracker.start_sweep({}, {}, {})
+        tracker.start_trial("mp", {}, {})
+        tracker.log_artifacts("mp", tmp_path / "coder", "checkpoint", once=True)
+        assert tracker.finish() == 0
+    run = runs(default_uri(storage))["mp"]
+    client = MlflowClient(tracking_uri=default_uri(storage))
+    kept = client.download_artifacts(run.info.run_id, "checkpoint/weights", str(tmp_path))
+    assert Path(kept).read_text(encoding="utf-8") == "whole"

@@ -1,0 +1,115 @@
+"""LLMs from a server and in this process: the same answers, whatever happens to the server, and no key anywhere."""
+
+import asyncio
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import UserError
+from orchestrator.scores import llm_openai
+from orchestrator.scores.llm import Client, check_llm, make_client
+from orchestrator.scores.llm_openai import LlmError, OpenAiClient
+from orchestrator.scores.llm_transformers import TransformersClient
+from tests.support.openai_server import StartServer
+
+CHAT = [{"role": "user", "content": "Name a colour. Answer with one word."}]
+KEY = "sk-this-is-a-secret"
+
+
+def ask(client: Any, **options: Any) -> str:
+    return asyncio.run(client.generate(CHAT, **({"max_tokens": 8} | options))).text
+
+
+def test_a_server_and_this_process_give_the_same_answer(start: StartServer) -> None:
+    _, url = start()
+    client = OpenAiClient(url)
+    answer = ask(client)
+    assert answer == ask(TransformersClient("packaged")) != ""
+    assert answer == ask(client), "also from another event loop"
+    assert client.model == "packaged"
+    assert OpenAiClient(f"{url}#other").model == "other"
+
+
+def test_a_server_that_dies_and_comes_back_is_waited_for(start: StartServer) -> None:
+    process, url = start()
+    client = OpenAiClient(url, give_up_seconds=300)
+    before = ask(client)
+    process.kill()
+    process.wait()
+    answers: list[str] = []
+    waiting = threading.Thread(target=lambda: answers.append(ask(client)))
+    waiting.start()
+    time.sleep(1)  # it may have tried already; if not, it will
+    assert not answers
+    start(port=int(url.rpartition(":")[2].partition("/")[0]))
+    waiting.join(timeout=300)
+    assert answers == [before]
+
+
+def test_a_busy_server_is_asked_again_when_it_says(start: StartServer) -> None:
+    _, url = start("--busy", "2")
+    began = time.monotonic()
+    assert ask(OpenAiClient(url))
+    assert time.monotonic() - began >= 2
+
+
+def test_a_server_that_stays_away_is_one_line_and_no_answer() -> None:
+    with pytest.raises(LlmError) as raised:
+        ask(OpenAiClient("http://127.0.0.1:9/v1", give_up_seconds=0.1))
+    said = "explainer openai:http://127.0.0.1:9/v1: gave up after 0.1 s: ConnectError: [Errno 111] Connection refused"
+    assert str(raised.value) == said
+
+
+def test_a_wrong_key_is_refused_at_once_and_never_shown(
+    start: StartServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, url = start("--key", "another")
+    monkeypatch.setenv(llm_openai.KEY, KEY)
+    caplog.set_level(0)
+    client = Client(OpenAiClient(url, give_up_seconds=300))
+    for _ in range(2):  # delphi passes over the first
+        with pytest.raises(LlmError) as raised:
+            ask(client)
+    said = str(raised.value)
+    assert "answers 401" in said and f"set {llm_openai.KEY}" in said and "Bearer ***" in said
+    shown = [said, repr(raised.value), repr(client), repr(vars(client)), caplog.text]
+    assert not [text for text in shown if KEY in text]
+    assert client.failure is raised.value
+
+
+def test_the_right_key_is_sent(start: StartServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, url = start("--key", KEY)
+    monkeypatch.setenv(llm_openai.KEY, KEY)
+    assert ask(OpenAiClient(url))
+
+
+@pytest.mark.parametrize(
+    ("explainer", "says"),
+    [
+        ("gpt-4", "allowed are openai:URL"),
+        ("openai:", "allowed are openai:URL"),
+        ("openai:localhost:8000", "must have an address"),
+        ("vllm:some/model", "vllm is not installed"),
+    ],
+)
+def test_what_is_no_llm_is_one_line(explainer: str, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        check_llm(explainer)
+
+
+def test_a_model_that_is_not_there_is_raised_and_kept() -> None:
+    client = make_client("transformers:/nowhere")
+    for _ in range(2):
+        with pytest.raises(UserError, match="model '/nowhere'"):
+            ask(client)
+    assert isinstance(client.failure, UserError)
+
+
+def test_prompts_without_a_chat_and_beyond_the_positions_are_answered(tiny_model: Path) -> None:
+    long = [{"role": "user", "content": "word " * 2000}]
+    client = TransformersClient(str(tiny_model))
+    client._tokenizer.chat_template = None
+    assert isinstance(asyncio.run(client.generate(long, max_tokens=5)).text, str)
