@@ -12,6 +12,9 @@ import transformers
 from torch import nn
 
 # The classes that load a checkpoint whole, tried in this order.
+_TABLE_SIZES = {"ctrl": "n_positions", "mpt": "max_seq_len"}
+"""Architectures whose table of positions is neither a parameter nor a buffer, and the field that has its size."""
+
 LOADERS = (transformers.AutoModelForCausalLM, transformers.AutoModelForImageTextToText)
 
 
@@ -53,12 +56,21 @@ def positions_of(model: Any) -> int | None:
     """How many positions the text part has a table for, learned or computed once; None where it has no table."""
     tokens = model.get_input_embeddings()
     learned = [
-        module.num_embeddings - getattr(module, "offset", 0)  # OPT and BART keep the first rows free
+        module.num_embeddings - _rows_kept_free(module)
         for name, module in model.named_modules()
         if isinstance(module, nn.Embedding) and module is not tokens and _names_positions(name)
     ]
     computed = [len(table) for name, table in model.named_buffers() if name.endswith("embed_positions")]  # GPT-J
-    return min(learned + computed, default=None)
+    plain = getattr(model.config, _TABLE_SIZES.get(model.config.model_type, ""), None)
+    return min(learned + computed + ([] if plain is None else [int(plain)]), default=None)
+
+
+def _rows_kept_free(module: nn.Embedding) -> int:
+    """OPT and BART keep the first rows free; RoBERTa those up to that of its padding."""
+    offset = getattr(module, "offset", None)
+    if offset is not None:
+        return int(offset)
+    return 0 if module.padding_idx is None else module.padding_idx + 1
 
 
 def _names_positions(name: str) -> bool:

@@ -8,6 +8,7 @@ two layers, and `layers.1[05]*` those two and every module inside them that is a
 """
 
 import difflib
+import logging
 import re
 import shlex
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -144,13 +145,31 @@ def survey(build: Callable[[], nn.Module]) -> Modules:
         else:
             others.setdefault(name, _describe(value))
 
-    with FakeTensorMode(), torch.no_grad():
+    with FakeTensorMode(), torch.no_grad(), _without_tracebacks():
         model = build().eval()
         base: Any = model.base_model
         modules = [name for name, _ in base.named_modules() if name]
         with observed(base, [*modules, *(name + INPUT for name in modules)], see):
-            base(input_ids=torch.zeros(_PROBE_SHAPE, dtype=torch.long), use_cache=False)
+            try:
+                base(input_ids=torch.zeros(_PROBE_SHAPE, dtype=torch.long), use_cache=False)
+            except Exception as error:
+                kind, said = type(model).__name__, str(error).strip().partition("\n")[0]
+                raise ValueError(
+                    f"its {kind} cannot be followed without weights ({said}), so is not supported"
+                ) from error
     return Modules(modules, widths, others)
+
+
+@contextmanager
+def _without_tracebacks() -> Iterator[None]:
+    """torch logs one of its own where shapes cannot be followed; the caller says it in a line."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _describe(value: Any) -> str:

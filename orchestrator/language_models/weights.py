@@ -56,7 +56,7 @@ def load_weights(source: dict[str, Any], **options: Any) -> Loaded:
 
 
 def check_numbers(directory: Path, config: Any) -> None:
-    """Raises ValueError for parameters stored as whole numbers of which nothing says what they stand for.
+    """Raises ValueError for parameters in eight bits or whole numbers, where nothing says what they stand for.
 
     Quantised weights are such numbers and scales; transformers reads them as the weights where the configuration does
     not say how they were quantised.
@@ -64,11 +64,11 @@ def check_numbers(directory: Path, config: Any) -> None:
     if getattr(config, "quantization_config", None) is not None:
         return
     for path in (*directory.glob("model*.safetensors"), *directory.glob("pytorch_model*.bin")):
-        whole = [f"{name} ({dtype})" for name, dtype in _dtypes(path) if _is_whole(name, dtype)]
+        whole = [f"{name} ({dtype})" for name, dtype in _dtypes(path) if _is_quantised(name, dtype)]
         if whole:
             raise ValueError(
-                f"{path.name} stores weights as whole numbers, and config.json has no quantization_config that says "
-                f"what they stand for: {_some(whole)}"
+                f"{path.name} stores weights as quantised numbers, and config.json has no quantization_config that "
+                f"says what they stand for: {_some(whole)}"
             )
 
 
@@ -81,9 +81,9 @@ def _dtypes(path: Path) -> list[tuple[str, str]]:
         return [(name, file.get_slice(name).get_dtype()) for name in file.keys()]  # noqa: SIM118 -- it is no dict
 
 
-def _is_whole(name: str, dtype: str) -> bool:
+def _is_quantised(name: str, dtype: str) -> bool:
     is_parameter = name.endswith((".weight", ".bias")) and not _CONSTANTS.search(name)
-    return is_parameter and re.match(r"(torch\.)?(u?int|bool|I|U|BOOL)", dtype) is not None
+    return is_parameter and re.match(r"(torch\.)?(u?int|bool|float8|I|U|BOOL|F8)", dtype) is not None
 
 
 def check_files(directory: Path) -> None:

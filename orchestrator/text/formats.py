@@ -156,6 +156,8 @@ def _characters(path: Path) -> TextIO:
 def _lines(file: TextIO) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(file, 1):
         check_utf8(number, line)
+        if "\0" in line:  # English in UTF-16 is UTF-8 too, with a NUL after each letter
+            raise BadRow(number, "has NUL characters; is it UTF-16? iconv -f utf-16 -t utf-8 makes it readable")
         yield number, line
 
 

@@ -26,9 +26,9 @@ def json_lines(file: BinaryIO, column: str, path: Path) -> Rows:
 
 
 def json_values(file: TextIO, column: str, path: Path) -> Rows:
-    """The column of each object of a list, or of objects one after the other; strings count as the column `text`.
+    """The column of each object of a list, or of objects or lists one after the other.
 
-    `file` was opened with `surrogateescape`.
+    Strings count as the column `text`. `file` was opened with `surrogateescape`.
     """
     return _column(_parsed_values(file), column, path)
 
@@ -67,14 +67,13 @@ def _parsed_lines(file: BinaryIO) -> Iterator[tuple[int, Any, bool]]:
 
 def _parsed_values(file: TextIO) -> Iterator[tuple[int, Any, bool]]:
     buffer = file.read(_CHUNK)
-    at = len(buffer) - len(buffer.lstrip())
-    in_list = buffer.startswith("[", at)
-    at, number, suspect = at + in_list, 0, not _is_utf8(buffer)
+    at, in_list, number, suspect = 0, False, 0, not _is_utf8(buffer)
     while True:
         between = _BETWEEN.match(buffer, at)
         at = between.end() if between else at
-        if in_list and buffer.startswith("]", at):
-            return
+        if buffer.startswith("]" if in_list else "[", at):  # lists one after the other are read like one
+            at, in_list = at + 1, not in_list
+            continue
         try:
             row, at = _DECODER.raw_decode(buffer, at)
         except JSONDecodeError as error:

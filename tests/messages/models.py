@@ -10,6 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import (
+    CTRLConfig,
+    CTRLLMHeadModel,
     GPT2Config,
     GPT2LMHeadModel,
     GPTJConfig,
@@ -18,7 +20,11 @@ from transformers import (
     LlamaForCausalLM,
     OPTConfig,
     OPTForCausalLM,
+    RobertaConfig,
+    RobertaForCausalLM,
     T5Config,
+    XLNetConfig,
+    XLNetLMHeadModel,
 )
 
 from tests.messages.mistakes import Mistake, Place, mistake
@@ -69,13 +75,34 @@ def one_tensor_too_many(place: Place) -> list[str]:
 
 @mistake(
     MISTAKES,
-    r"model '.*': model\.safetensors stores weights as whole numbers, and config\.json has no quantization_config that "
-    r"says what they stand for: model\.layers\.0\.mlp\.down_proj\.weight \(I8\), .*",
+    r"model '.*': model\.safetensors stores weights as quantised numbers, and config\.json has no "
+    r"quantization_config that says what they stand for: model\.layers\.0\.mlp\.down_proj\.weight \(I8\), .*",
 )
 def whole_numbers_that_nothing_explains(place: Place) -> list[str]:
     return with_weights(
         place, lambda weights: {k: (v * 50).to(torch.int8) if "mlp" in k else v for k, v in weights.items()}
     )
+
+
+@mistake(
+    MISTAKES, r"model '.*': model\.safetensors stores weights as quantised numbers, .*down_proj\.weight \(F8_E4M3\), .*"
+)
+def weights_in_eight_bits_without_their_scales(place: Place) -> list[str]:
+    return with_weights(
+        place, lambda weights: {k: v.to(torch.float8_e4m3fn) if "mlp" in k else v for k, v in weights.items()}
+    )
+
+
+@mistake(MISTAKES, r"model '.*': has an adapter beside its weights; save the two merged .*, or move it away; .*")
+def a_model_with_an_adapter_beside_it(place: Place) -> list[str]:
+    directory = copy_of_model(place)
+    (directory / "adapter_config.json").write_text("{}", encoding="utf-8")
+    return ["--model", str(directory)]
+
+
+@mistake(MISTAKES, r"model '.*': KeyError: 'swiglu'; allowed: .*")
+def an_activation_function_that_there_is_not(place: Place) -> list[str]:
+    return with_config(place, hidden_act="swiglu")
 
 
 @mistake(MISTAKES, MISFIT + r"of another shape: model\.norm\.weight \(\[31\], not \[32\]\); .*")
@@ -175,6 +202,35 @@ def an_encoder_with_a_decoder(place: Place) -> list[str]:
 def learned_positions_that_end_early(place: Place) -> list[str]:
     GPT2LMHeadModel(GPT2Config(n_positions=16, n_embd=32, n_layer=2, n_head=4)).save_pretrained(place.path / "gpt2")
     return ["--model", str(place.path / "gpt2"), "--hookpoint", "h.1"]
+
+
+@mistake(MISTAKES, r"context_length 32: must be at most 30, the positions of model '.*'")
+def positions_that_begin_after_that_of_padding(place: Place) -> list[str]:
+    config = RobertaConfig(
+        max_position_embeddings=32, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        vocab_size=99, is_decoder=True, pad_token_id=1,
+    )  # fmt: skip
+    RobertaForCausalLM(config).save_pretrained(place.path / "roberta")
+    tokenizer_of_tiny_model(place, place.path / "roberta")
+    return ["--model", str(place.path / "roberta"), "--hookpoint", "encoder.layer.1"]
+
+
+@mistake(MISTAKES, r"context_length 32: must be at most 16, the positions of model '.*'")
+def positions_in_a_table_that_is_no_parameter(place: Place) -> list[str]:
+    config = CTRLConfig(n_positions=16, n_embd=32, dff=64, n_layer=2, n_head=4, vocab_size=99)
+    CTRLLMHeadModel(config).save_pretrained(place.path / "ctrl")
+    tokenizer_of_tiny_model(place, place.path / "ctrl")
+    return ["--model", str(place.path / "ctrl"), "--hookpoint", "h.1"]
+
+
+@mistake(
+    MISTAKES, r"model '.*': its XLNetLMHeadModel cannot be followed without weights \(.*\), so is not supported; .*"
+)
+def an_architecture_that_cannot_be_followed(place: Place) -> list[str]:
+    config = XLNetConfig(vocab_size=99, d_model=32, n_layer=2, n_head=4, d_inner=64)
+    XLNetLMHeadModel(config).save_pretrained(place.path / "xlnet")
+    tokenizer_of_tiny_model(place, place.path / "xlnet")
+    return ["--model", str(place.path / "xlnet")]
 
 
 @mistake(MISTAKES, r"context_length 32: must be at most 16, the positions of model '.*'")

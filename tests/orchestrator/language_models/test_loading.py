@@ -91,6 +91,18 @@ def test_fingerprint_follows_content(tiny_model: Path, tmp_path: Path) -> None:
     assert fingerprint(str(copy)) != fingerprint(str(tiny_model))
 
 
+def test_fingerprint_sees_the_edit_of_one_number_in_a_large_file(tiny_model: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_model, tmp_path / "large")
+    large = tmp_path / "large" / "model.safetensors"
+    with large.open("r+b") as file:
+        file.truncate(100 << 20)
+    before = fingerprint(str(tmp_path / "large"))
+    with large.open("r+b") as file:
+        file.seek((50 << 20) + 12345)
+        file.write(b"\1")
+    assert fingerprint(str(tmp_path / "large")) != before
+
+
 def test_hub_id_out_of_the_local_cache(tiny_model: Path, tmp_path: Path) -> None:
     commit = "0123456789abcdef0123456789abcdef01234567"
     repo = tmp_path / "hub" / "models--someone--tiny"

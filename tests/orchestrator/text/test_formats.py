@@ -169,7 +169,16 @@ def test_a_list_longer_than_what_is_read_at_once(tmp_path: Path) -> None:
     assert read(tmp_path / "a.json") == texts
 
 
+@pytest.mark.parametrize("between", [b"", b"\n", b" ,\n"])
+def test_lists_one_after_the_other_are_read_like_one(tmp_path: Path, between: bytes) -> None:
+    lists = [json.dumps([{"text": text} for text in part]).encode() for part in (TEXTS[:100], [], TEXTS[100:])]
+    (tmp_path / "a.json").write_bytes(between.join(lists) + b"\n")
+    assert read(tmp_path / "a.json") == TEXTS
+
+
 BAD: dict[str, tuple[bytes, str]] = {
+    "after_its_list.json": (b'[{"text": "a"}]\nwords', r"row 2: not a JSON object"),
+    "utf16_unmarked.txt": (PARAGRAPHS.decode().encode("utf-16-le"), r"line 1: has NUL characters; is it UTF-16\?"),
     "late_bytes.jsonl": (
         TEN_MB + b'{"text": "caf\xe9"}\n',
         "dataset '/late_bytes.jsonl': line 10501: byte 0xe9 is not UTF-8",
