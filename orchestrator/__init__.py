@@ -7,6 +7,7 @@
     text/                        text from any source as blocks of tokens
     activations/                 shards of activations: computed once, kept, read by every trial
     grid/                        what will run, on what, and at what cost
+    scores/                      what a trained coder is worth
     trials/                      one cell of the grid, from its first step to its result
     tracking/                    what MLflow is told, and reading it back
     figures/                     pictures from the records of trials

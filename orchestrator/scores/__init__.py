@@ -1,0 +1,1 @@
+"""What a trained coder is worth, latent by latent."""
