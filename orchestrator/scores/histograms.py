@@ -17,7 +17,6 @@ LEFT, RIGHT, TOP, BOTTOM = 36, 8, 18, 20
 class Spread:
     """The scores that one scorer gave to one coder's latents."""
 
-    title: str
     values: tuple[float, ...]
     unscored: int
     chance: float | None
@@ -53,28 +52,26 @@ def spread_of(page: CoderPage, scorer: str) -> Spread:
     values = tuple(value for value in found if value is not None and math.isfinite(value))
     chance = page.chance.get(scorer)
     usable = chance is not None and math.isfinite(chance)
-    return Spread(page.title, values, len(found) - len(values), chance if usable else None)
+    return Spread(values, len(found) - len(values), chance if usable else None)
 
 
 def _figure(scorer: str, spreads: Sequence[Spread]) -> str:
     highest = max(share for spread in spreads for share in spread.shares) or 1.0
     chances = dict.fromkeys(spread.chance for spread in spreads if spread.chance is not None)
-    said = "; ".join(f"{spread.title}: {_summary(spread)}" for spread in spreads)
+    names = ("",) if len(spreads) == 1 else ("left: ", "right: ")
+    said = [name + _summary(spread) for name, spread in zip(names, spreads, strict=True)]
     parts = [
         *_axes(highest),
         *(_bars(spread, side, highest) for side, spread in enumerate(spreads)),
         *(_rule(chance, "chance", f"chance {chance:.3g}") for chance in chances),
         *(_rule(spread.mean, f"mean side{side}") for side, spread in enumerate(spreads) if spread.mean is not None),
     ]
-    items = "".join(
-        f'<li><svg class="key" viewBox="0 0 16 10" aria-hidden="true"><path class="bars side{side}" d="M1 1H15V9H1Z"/>'
-        f"</svg>{well_formed(spread.title)}: {_summary(spread)}</li>"
-        for side, spread in enumerate(spreads)
-    )
+    items = "".join(f"<li>{_key(side)}{text}</li>" for side, text in enumerate(said))
+    title = well_formed(scorer)
     return (
         f'<figure class="scores"><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="{well_formed(f"Histogram of {scorer}. {said}")}">{"".join(parts)}</svg>'
-        f"<figcaption><strong>{well_formed(scorer)}</strong><ul>{items}</ul></figcaption></figure>"
+        f'aria-label="Histogram of {title}. {"; ".join(said)}">{"".join(parts)}</svg>'
+        f"<figcaption><strong>{title}</strong><ul>{items}</ul></figcaption></figure>"
     )
 
 
@@ -82,7 +79,12 @@ def _summary(spread: Spread) -> str:
     if spread.mean is None:
         return "none scored"
     unscored = f", {spread.unscored} not scored" if spread.unscored else ""
-    return f"mean {spread.mean:.3f} of {len(spread.values)}{unscored}"
+    return f"mean {spread.mean:.3f} over {len(spread.values)}{unscored}"
+
+
+def _key(side: int) -> str:
+    path = f'<path class="bars side{side}" d="M1 1H15V9H1Z"/>'
+    return f'<svg class="key" viewBox="0 0 16 10" aria-hidden="true">{path}</svg>'
 
 
 def _x(score: float) -> float:

@@ -8,8 +8,8 @@ function showLatent(place, coder, latent, link) {
     element("p", { class: latent.explanation ? "explanation" : "explanation none", dir: "auto" },
       latent.explanation ? visible(latent.explanation) : "No explanation"),
     numbersOf(latent),
-    element("div", { class: "tables" }, scoresOf(coder, latent), neighboursOf(coder, latent, link),
-      logitsOf(latent)),
+    element("div", { class: "tables" }, scoresOf(coder, latent), neighboursOf(coder, latent, link)),
+    ...logitsOf(latent),
     ...contextGroups(latent),
   );
 }
@@ -35,8 +35,13 @@ function scoresOf(coder, latent) {
   if (coder.scorers.length === 0) return null;
   return table("Scores of the explanation", ["Scorer", "Score", "Chance", ""], coder.scorers.map((scorer, index) => {
     const [score, chance] = [latent.scores[index], coder.chance[index]];
-    return [scorer, score === null ? "not scored" : number(score), number(chance), meter(score, chance)];
+    return [breakable(scorer), score === null ? "not scored" : number(score), number(chance), meter(score, chance)];
   }), "scorers");
+}
+
+/** A name that may go on in another line after each underscore. */
+function breakable(name) {
+  return element("span", {}, name.split(/(?<=_)/).flatMap((part) => [part, element("wbr")]));
 }
 
 function neighboursOf(coder, latent, link) {
@@ -49,13 +54,14 @@ function neighboursOf(coder, latent, link) {
   ]), "neighbours");
 }
 
-/** The tokens that the decoder row writes for and against, side by side. */
+/** The tokens that the decoder row writes for and against, each with its weight. */
 function logitsOf(latent) {
   const lists = [["Promoted tokens", latent.promoted], ["Suppressed tokens", latent.suppressed]];
-  return lists.map(([caption, tokens]) => tokens.length === 0 ? null : table(caption, ["Token", "Logit"],
-    tokens.map(([token, weight]) => [
-      element("code", { dir: "auto" }, standalone(DATA.strings[token])), `${weight > 0 ? "+" : ""}${number(weight)}`,
-    ]), "logits"));
+  return lists.filter(([, tokens]) => tokens.length > 0).map(([name, tokens]) => element("section", { class: "logits" },
+    element("h3", {}, name),
+    element("ul", {}, tokens.map(([token, weight]) => element("li", {},
+      element("code", { dir: "auto" }, standalone(DATA.strings[token])),
+      element("span", {}, `${weight > 0 ? "+" : ""}${number(weight)}`))))));
 }
 
 /** A section per quantile, in the order of the quantiles. */
@@ -68,8 +74,8 @@ function contextGroups(latent) {
   const strengths = [...groups.values()].flat().flatMap((context) => context.activations.map(Math.abs));
   const full = strengths.reduce((most, strength) => Math.max(most, strength), latent.max ?? 0) || 1;
   return [...groups.entries()].sort(([one], [other]) => one - other).map(([quantile, contexts]) => {
-    const peaks = contexts.map((context) => Math.max(...context.activations.map(Math.abs)));
-    const range = [...new Set([Math.min(...peaks), Math.max(...peaks)].map(number))].join(" to ");
+    const peaks = contexts.map((context) => Math.max(0, ...context.activations.map(Math.abs)));
+    const range = [...new Set([number(Math.min(...peaks)), number(Math.max(...peaks))])].join(" to ");
     return element("section", { class: "quantile" },
       element("h3", {}, quantile === 0 ? "Top" : `Quantile ${quantile}`,
         element("span", {}, quantile === 0 ? "strongest tenth" : "0 is the strongest", ` · peaks ${range}`)),

@@ -5,7 +5,8 @@ const BATCH = 100;
 class LatentList {
   /** `side` is the name of its part of the address; `onChoose(latent, how)` hears of every choice made here. */
   constructor(coder, side, onChoose) {
-    Object.assign(this, { coder, side, onChoose, shown: [], rows: new Map(), made: 0, current: null, descending: false });
+    Object.assign(this, { coder, side, onChoose });
+    Object.assign(this, { shown: [], rows: new Map(), made: 0, current: null, descending: false });
     this.keys = sortKeys(coder);
     this.key = this.keys[0];
     this.rowsElement = element("ol", { class: "rows" });
@@ -70,11 +71,11 @@ class LatentList {
     const scorer = this.key[0].startsWith("score") ? Number(this.key[0].slice(5)) : 0;
     const written = latent.promoted.slice(0, 4).map(([token]) => standalone(DATA.strings[token])).join(" ");
     const score = this.coder.scorers.length === 0 ? null : [
-      element("span", {}, `${this.coder.scorers[scorer]} ${number(latent.scores[scorer])}`),
+      element("span", {}, `${number(latent.scores[scorer])} ${this.coder.scorers[scorer]}`),
       meter(latent.scores[scorer], this.coder.chance[scorer]),
     ];
     const numbers = element("span", { class: "numbers" },
-      element("span", {}, percent(latent.rate)), element("span", {}, `max ${number(latent.max)}`),
+      element("span", {}, percent(latent.rate, 2)), element("span", {}, `max ${number(latent.max)}`),
       this.key[0] === "step" ? element("span", {}, `step ${number(latent.step)}`) : score);
     return element("a", { href: `#${this.side}=${latent.latent}`, "data-latent": latent.latent, tabindex: "-1" },
       element("span", { class: "name" }, `#${latent.latent}`),
@@ -105,6 +106,12 @@ class LatentList {
     if (own.bottom > view.bottom) this.scroller.scrollTop += own.bottom - view.bottom;
   }
 
+  /** Put the focus on the chosen row. The page moves for it only where the row is below what is seen of the page. */
+  focus() {
+    this.stop?.focus({ preventScroll: true });
+    if (this.stop?.getBoundingClientRect().bottom > innerHeight) this.stop.scrollIntoView({ block: "nearest" });
+  }
+
   /** Choose the latent so many rows on, the first or last one at the ends. */
   move(rows) {
     const place = this.shown.indexOf(this.current);
@@ -117,7 +124,7 @@ class LatentList {
     const inSearch = event.target === this.search;
     const steps = { ArrowDown: 1, ArrowUp: -1, Home: -Infinity, End: Infinity };
     if (inSearch && event.key === "ArrowDown") {
-      (this.rows.get(this.current) ?? this.rows.get(this.shown[0]))?.focus();
+      this.focus();
     } else if (inSearch && event.key === "Enter") {
       const exact = this.shown.find((one) => String(one.latent) === this.search.value.trim().replace("#", ""));
       if (this.shown.length > 0) this.onChoose(exact ?? this.shown[0], "key");

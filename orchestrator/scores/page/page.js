@@ -21,7 +21,6 @@ function address(side, latent) {
 
 function show(side, latent) {
   const { detail, list, coder } = panes[side];
-  if (list.current === latent) return;
   list.mark(latent);
   showLatent(detail, coder, latent, (other) => `#${SIDES[side]}=${other}`);
 }
@@ -35,11 +34,13 @@ function partner(side, latent) {
 
 /** Show `latent`, and its partner where rows move together. `how` it was chosen decides where the focus goes. */
 function choose(side, latent, how) {
-  show(side, latent);
+  if (latent !== panes[side].list.current) show(side, latent);
+  const heading = panes[side].detail.querySelector("h2");
+  if (heading.getBoundingClientRect().top < 0) heading.scrollIntoView();
   const other = matching === "none" ? null : partner(side, latent);
-  if (other) show(1 - side, other);
-  if (how === "key") panes[side].list.rows.get(latent)?.focus({ preventScroll: true });
-  if (how === "enter") panes[side].detail.querySelector("h2").focus();
+  if (other && other !== panes[1 - side].list.current) show(1 - side, other);
+  if (how === "key") panes[side].list.focus();
+  if (how === "enter") heading.focus();
   remember(how === "key");
 }
 
@@ -65,10 +66,11 @@ function remember(replace) {
 /** Show what the address asks for, and the first of each list where it asks for nothing. */
 function followAddress() {
   const asked = new URLSearchParams(location.hash.slice(1));
-  panes.forEach(({ coder, list }, side) => {
+  panes.forEach(({ coder, list, detail }, side) => {
     const wanted = coder.latents.find((latent) => String(latent.latent) === asked.get(SIDES[side]));
     const latent = wanted ?? list.current ?? list.shown[0];
-    if (latent && latent !== list.current) show(side, latent);
+    if (!latent) detail.replaceChildren(element("p", { class: "none" }, "No latents here"));
+    else if (latent !== list.current) show(side, latent);
   });
 }
 
@@ -108,7 +110,7 @@ function pressed(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
   const { list, detail } = panes[active];
   if (event.key === "Escape" && (event.target === list.search || detail.contains(event.target))) {
-    list.stop?.focus();
+    list.focus();
   } else if (writing) {
     return;
   } else if (event.key === "/") {
@@ -126,6 +128,7 @@ if (DATA.coders.length > 1) document.body.classList.add("comparison");
 document.getElementById("facts").append(factsTable());
 document.getElementById("tools").append(...tools());
 document.getElementById("panes").append(...panes.map((pane) => pane.element));
+document.getElementById("spread").open = innerWidth > 860;
 document.getElementById("spread").hidden = DATA.coders.every((coder) => coder.scorers.length === 0);
 document.addEventListener("keydown", pressed);
 addEventListener("hashchange", followAddress);

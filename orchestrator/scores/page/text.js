@@ -1,13 +1,16 @@
 // Numbers and tokens as a reader sees them.
 
-/** Three significant digits, or a dash where there is no number. */
-function number(value) {
-  return value === null ? "–" : String(Number(value.toPrecision(3)));
+/** So many significant digits, or a dash where there is no number. */
+function number(value, digits = 3) {
+  if (value === null) return "–";
+  const whole = value === 0 || Math.abs(value) >= 10 ** digits - 0.5;
+  const written = whole ? String(Math.round(value)) : value.toPrecision(digits);
+  return written.replace(/^-/, "−");
 }
 
 /** A share of tokens, in percent. */
-function percent(share) {
-  return share === null ? "–" : `${number(100 * share)} %`;
+function percent(share, digits = 3) {
+  return share === null ? "–" : `${number(100 * share, digits)} %`;
 }
 
 const SPACES = /^ +$/;
@@ -21,7 +24,8 @@ function visible(text) {
   return seen.replace(UNSEEN, (one) => {
     const code = one.codePointAt(0);
     if (one in SIGNS) return SIGNS[one];
-    return code < 0x20 ? String.fromCodePoint(0x2400 + code) : `⟨U+${code.toString(16).toUpperCase().padStart(4, "0")}⟩`;
+    if (code < 0x20) return String.fromCodePoint(0x2400 + code);
+    return `⟨U+${code.toString(16).toUpperCase().padStart(4, "0")}⟩`;
   });
 }
 
