@@ -1,4 +1,4 @@
-"""The wheel that people install: every module and the C sources are in it, and work from there."""
+"""The wheel that people install: every module, the C sources and the page of latents are in it, and work from there."""
 
 import os
 import shutil
@@ -24,9 +24,12 @@ for name in names:
 import torch
 from kernels.cpu import native
 from models import SparseCoder, SparseCoderConfig
+from orchestrator.scores.latent_page import latents_page
+from orchestrator.scores.latents import CoderPage
 
 assert native.library() is not None, "the C sources do not compile"
 SparseCoder(8, SparseCoderConfig(variant="mp", num_latents=16, k=2))(torch.randn(4, 8)).fvu.backward()
+assert "<style>:root" in latents_page(CoderPage("run", {}, {}, ()))
 print(len(names), "modules")
 """
 
