@@ -12,7 +12,7 @@ from typing import Any
 
 from orchestrator.command_line.read import reader_may_leave
 from orchestrator.driver.printed_commands import resume_command, show_command
-from orchestrator.driver.scores_report import differences_table, scores_table
+from orchestrator.driver.scores_report import differences_table, scores_table, write_comparisons
 from orchestrator.figures.files import PAGE
 from orchestrator.grid.base_config import BaseConfig
 from orchestrator.grid.cells import Cell
@@ -21,6 +21,9 @@ from orchestrator.scores.table import FILE as LATENTS_FILE
 from orchestrator.tracking.endings import UNFINISHED
 from orchestrator.tracking.mlflow_store import default_uri
 from orchestrator.trials.results import SCORES_DIRECTORY
+
+COMPARISONS = "comparisons"
+"""Directory of pages that show two coders beside each other."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ def write_report(
     files = {name: directory / "trials" / name / SCORES_DIRECTORY / LATENTS_FILE for name in scores}
     tables = [comparison_table(grid, results), scores_table(grid, results, scores), differences_table(grid, files)]
     text = "\n\n".join(filter(None, tables))
+    write_comparisons(directory / COMPARISONS, grid, files, results, scores)
     (directory / "comparison.md").write_text(text, encoding="utf-8")
     content = {"results": results, "scores": {name: found["metrics"] for name, found in scores.items()}}
     (directory / "results.json").write_text(json.dumps(content | {"counters": counters}, indent=2), encoding="utf-8")
@@ -112,6 +116,10 @@ def say(outcome: Outcome, cfg: BaseConfig, directory: Path) -> int:
     lines.append(f"sweep:   {directory}")
     if outcome.figures:
         lines.append(f"figures: {outcome.figures / PAGE}")
+    if (directory / COMPARISONS).is_dir():
+        lines.append(
+            f"latents: {directory / 'trials'}/*/{SCORES_DIRECTORY}/latents.html, {directory / COMPARISONS}/*.html"
+        )
     if outcome.comparison_url:
         command = show_command(cfg.tracking_uri or default_uri(cfg.storage), cfg.storage)
         started = f" (start it with `{command}`)" if command else ""

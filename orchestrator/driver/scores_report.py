@@ -7,6 +7,8 @@ from typing import Any
 
 from orchestrator.grid.cells import Cell
 from orchestrator.scores import table
+from orchestrator.scores.latent_page import comparison_page
+from orchestrator.scores.pages import facts, page_of
 from orchestrator.scores.statistics import Interval, Population, compare
 
 Results = Mapping[str, Mapping[str, Any]]
@@ -53,8 +55,8 @@ def differences_table(cells: Sequence[Cell], files: Mapping[str, Path]) -> str:
     `files` has the latents of trials by name; those of several seeds are put together. Empty without TopK.
     """
     lines = []
-    for point in sorted({(cell.model, cell.hookpoint, cell.expansion_factor, cell.k) for cell in cells}):
-        here = [cell for cell in cells if point == (cell.model, cell.hookpoint, cell.expansion_factor, cell.k)]
+    for point in sorted({_point(cell) for cell in cells}):
+        here = [cell for cell in cells if _point(cell) == point]
         for variant in sorted({cell.variant for cell in here} - {"topk"}):
             ours, theirs = (_files(here, name, files) for name in (variant, "topk"))
             for scorer in sorted({scorer for path in ours for scorer in table.scorers(path)}):
@@ -66,6 +68,32 @@ def differences_table(cells: Sequence[Cell], files: Mapping[str, Path]) -> str:
         return ""
     head = ["hookpoint", "expansion", "k", "difference", "scorer", "all latents", "matched by firing rate", "pairs"]
     return "\n".join([_row(head), "|" + "---|" * len(head), *lines])
+
+
+def write_comparisons(
+    directory: Path, cells: Sequence[Cell], files: Mapping[str, Path], results: Results, scores: Results
+) -> bool:
+    """A page of latents for each coder that is not TopK, beside TopK's, of the first seed; False where none can be."""
+    by_key = {(_point(cell), cell.seed, cell.variant): cell for cell in cells if cell.name in files}
+    first = min((cell.seed for cell in cells), default=0)
+    pairs = [
+        (cell, by_key[point, seed, "topk"])
+        for (point, seed, variant), cell in by_key.items()
+        if variant != "topk" and seed == first and (point, seed, "topk") in by_key
+    ]
+    for cell, other in pairs:
+        directory.mkdir(parents=True, exist_ok=True)
+        ours, theirs = (
+            page_of(files[each.name].parent, each, facts(scores[each.name]["metrics"], results[each.name]))
+            for each in (cell, other)
+        )
+        html = comparison_page(ours, theirs)
+        (directory / f"{cell.name}.html").write_text(html, encoding="utf-8")
+    return bool(pairs)
+
+
+def _point(cell: Cell) -> tuple[str, str, int, int]:
+    return cell.model, cell.hookpoint, cell.expansion_factor, cell.k
 
 
 def place(cell: Cell, cells: Sequence[Cell]) -> str:

@@ -14,7 +14,7 @@ from orchestrator.driver.inputs import Inputs
 from orchestrator.driver.interruption import Interruption
 from orchestrator.driver.prepare import Prepared
 from orchestrator.driver.progress import Progress
-from orchestrator.driver.report import Outcome, add_counters, write_report
+from orchestrator.driver.report import COMPARISONS, Outcome, add_counters, write_report
 from orchestrator.driver.scoring import score_all
 from orchestrator.figures.files import write_figures
 from orchestrator.grid.cells import Cell
@@ -66,6 +66,8 @@ def run(
         tracker.log_metrics(None, counters, step=session)
         table = write_report(directory, grid, results, scores, counters)
         tracker.log_artifacts(None, directory / "comparison.md")
+        if (directory / COMPARISONS).is_dir():
+            tracker.log_artifacts(None, directory / COMPARISONS, COMPARISONS)
         figures = directory / "figures"
         if write_figures(directory.name, journal_records(directory / TRACKING_DIRECTORY), figures):
             tracker.log_artifacts(None, figures, "figures")

@@ -14,6 +14,7 @@ from orchestrator.scores.activations import Activations
 from orchestrator.scores.delphi import delphi
 from orchestrator.scores.embedding import RememberingEncoder
 from orchestrator.scores.examples import Examples
+from orchestrator.scores.latents import Context
 from orchestrator.scores.scorers import NEED_EXPLANATION, Score, score
 
 CONTEXTS_SHOWN = 10
@@ -22,17 +23,6 @@ TOGETHER = 8
 """Latents that are asked about at once where an LLM answers."""
 UNPARSED = "Explanation could not be parsed."
 """What delphi gives in the place of an explanation."""
-
-
-@dataclass(frozen=True)
-class Context:
-    """An example of a latent."""
-
-    tokens: tuple[str, ...]
-    activations: tuple[float, ...]
-    """Of the latent on each token, in the coder's own units."""
-    quantile: int
-    """Of its largest activation, 0 the strongest; -1 for the strongest examples of all."""
 
 
 @dataclass(frozen=True)
@@ -159,8 +149,8 @@ class Autointerp:
 
 def _contexts(record: Any, examples: Examples) -> tuple[Context, ...]:
     """The strongest examples, then those asked about."""
-    shown = [(example, -1) for example in record.examples[:CONTEXTS_SHOWN]]
-    shown += [(example, example.quantile) for example in record.test]
+    shown = [(example, 0) for example in record.examples[:CONTEXTS_SHOWN]]
+    shown += [(example, example.quantile + 1) for example in record.test]
     return tuple(
         Context(
             tuple(examples.texts.batch_decode(example.tokens)),

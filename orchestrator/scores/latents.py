@@ -12,7 +12,7 @@ class Context:
     activations: tuple[float, ...]
     """One per token, in the units of the coder's latents; 0 where the latent is silent."""
     quantile: int
-    """Which part of the latent's activations the strongest one here falls into; 0 is the strongest tenth."""
+    """0 is the strongest of all; from 1, the quantile of the latent's examples that this one was drawn from."""
 
     def __post_init__(self) -> None:
         if len(self.tokens) != len(self.activations):

@@ -14,16 +14,18 @@ import torch
 from models import SparseCoder
 from orchestrator.language_models.loading import LanguageModel, load_tokenizer
 from orchestrator.names import digest
-from orchestrator.scores import dictionary, graft, table
+from orchestrator.scores import dictionary, graft, pages, table
 from orchestrator.scores.activations import activations_of, draw
 from orchestrator.scores.autointerp import Autointerp, Scored, ScoredFile
+from orchestrator.scores.describe import describe
 from orchestrator.scores.examples import Examples, TokenTexts
 from orchestrator.scores.held_out import HeldOutTokens, Shards
+from orchestrator.scores.latent_page import latents_page
 from orchestrator.scores.llm import make_client
 from orchestrator.scores.protocol import Protocol
 from orchestrator.scores.reconstruction import Firing, Reconstruction, reconstruction
 from orchestrator.scores.scorers import CHANCE
-from orchestrator.trials.results import SCORES_DIRECTORY, keep_scores
+from orchestrator.trials.results import SCORES_DIRECTORY, keep_scores, result_of
 from orchestrator.trials.trial import TrialJob
 
 log = logging.getLogger(__name__)
@@ -77,10 +79,15 @@ def score(job: ScoringJob, reader: Shards) -> None:
     held_out = HeldOutTokens(reader, sweep.shards("val"), sweep.batch_tokens)
     found = reconstruction(coder, held_out, tokens_NL.size)
     figures = found.metrics() | dictionary.metrics(coder, found.firing) | _faithfulness(job, coder, found, tokens_NL)
-    scored = _latents(job, coder, found.firing, held_out, tokens_NL)
-    table.write(job.directory / table.FILE, scored, found.firing)
+    texts = TokenTexts(load_tokenizer(job.model))
+    scored = _latents(job, coder, found.firing, held_out, tokens_NL, texts)
+    summaries = describe(coder, _language_model(job.model), scored, found.firing, texts)
+    table.write(job.directory / table.FILE, scored, summaries)
+    figures |= _summaries(job, scored)
+    page = pages.page_of(job.directory, job.trial.cell, pages.facts(figures, result_of(job.trial.directory) or {}))
+    (job.directory / pages.FILE).write_text(latents_page(page), encoding="utf-8")
     more = {"firing_rates": dictionary.firing_rates(found.firing), **_details(job, coder.cfg.k)}
-    keep_scores(job.trial.directory, {"metrics": figures | _summaries(job, scored), **more})
+    keep_scores(job.trial.directory, {"metrics": figures, **more})
 
 
 def _faithfulness(
@@ -97,14 +104,19 @@ def _faithfulness(
 
 
 def _latents(
-    job: ScoringJob, coder: SparseCoder, firing: Firing, held_out: HeldOutTokens, tokens_NL: np.ndarray
+    job: ScoringJob,
+    coder: SparseCoder,
+    firing: Firing,
+    held_out: HeldOutTokens,
+    tokens_NL: np.ndarray,
+    texts: TokenTexts,
 ) -> list[Scored]:
     protocol, seed = job.protocol, job.trial.cell.seed
     draws = draw(firing, protocol.draws, protocol.latents_per_draw, seed)
     wanted = [latent for latents in draws for latent in latents]
     activations = activations_of(coder, held_out, wanted, protocol.tokens, tokens_NL.size)
     sequences = max(1, protocol.tokens // tokens_NL.shape[1])
-    examples = Examples(tokens_NL[:sequences], TokenTexts(load_tokenizer(job.model)), protocol)
+    examples = Examples(tokens_NL[:sequences], texts, protocol)
     explainer = job.trial.sweep.explainer
     client = make_client(explainer) if explainer else None
     autointerp = Autointerp(job.trial.cell.name, examples, job.trial.sweep.scorers, client, seed)

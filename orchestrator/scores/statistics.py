@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -68,8 +68,8 @@ class Population:
     """Firing rates of the same latents."""
     draws: tuple[int, ...]
     """The draw each is from."""
-    steps: tuple[float, ...]
-    """The mean place of each in the order in which a pursuit chooses, from 0."""
+    steps: tuple[float | None, ...]
+    """The mean step at which a pursuit chooses each, from 1."""
 
     @classmethod
     def joined(cls, parts: Sequence["Population"]) -> "Population":
@@ -96,7 +96,7 @@ class Population:
             found["draw_sd"] = float(np.std(means, ddof=1))
         return found
 
-    def by(self, keys: Sequence[float], name: Callable[[float], str]) -> Mapping[str, list[float]]:
+    def by(self, keys: Sequence[Any], name: Callable[[Any], str]) -> Mapping[str, list[float]]:
         """The values by the name of their key, in the order of the keys."""
         groups: dict[str, list[float]] = {}
         for key, value in sorted(zip(keys, self.values, strict=True)):
@@ -110,7 +110,7 @@ class Population:
 
     def by_step(self, k: int) -> dict[str, Interval]:
         """Means of the latents that are mostly chosen in the first half of the k steps, and in the second."""
-        groups = self.by(self.steps, lambda step: "early" if step < (k - 1) / 2 else "late")
+        groups = self.by(self.steps, lambda step: "early" if step <= (k + 1) / 2 else "late")
         return {name: mean_interval(values) for name, values in groups.items()}
 
 

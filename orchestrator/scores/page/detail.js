@@ -78,7 +78,7 @@ function contextGroups(latent) {
     const range = [...new Set([number(Math.min(...peaks)), number(Math.max(...peaks))])].join(" to ");
     return element("section", { class: "quantile" },
       element("h3", {}, quantile === 0 ? "Top" : `Quantile ${quantile}`,
-        element("span", {}, quantile === 0 ? "strongest tenth" : "0 is the strongest", ` · peaks ${range}`)),
+        element("span", {}, quantile === 0 ? "the strongest of all" : "drawn; 1 is the strongest", ` · peaks ${range}`)),
       element("ol", { class: "contexts" }, contexts.map((context, index) => contextRow(context, peaks[index], full))));
   });
 }

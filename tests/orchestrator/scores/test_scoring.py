@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -105,14 +106,43 @@ def test_the_table_says_of_every_latent_what_the_summary_adds_up(scored: Scoring
     metrics = scores_of(scored.trial.directory)["metrics"]
     given = [row["score"] for row in rows if row["score"] is not None]
     assert np.mean(given) == pytest.approx(metrics["autointerp/example_embedding/mean"])
-    coder = SparseCoder.load_from_disk(scored.trial.directory / "coder")
-    tokens_NL = np.load(scored.tokens)
     for row in rows:
         assert row["score"] is not None or row["examples"] < 20 or row["examples"] > SEQUENCES - 30
         for context in row["contexts"]:
             assert len(context["tokens"]) == len(context["activations"]) == LENGTH
             assert max(context["activations"]) > 0
-    assert coder.num_latents == 64 and tokens_NL.shape == (SEQUENCES, LENGTH)
+
+
+def test_a_latent_is_described_by_what_its_row_writes_and_what_it_is_like(
+    scored: ScoringJob, tied: LanguageModel
+) -> None:
+    coder = SparseCoder.load_from_disk(scored.trial.directory / "coder")
+    rows_MD = coder.W_dec.detach()
+    unembedding = tied.model.get_output_embeddings().weight * tied.base.norm.weight
+    directions = rows_MD / rows_MD.norm(dim=1, keepdim=True)
+    described = table.summaries(scored.directory / table.FILE)
+    assert len(described) == DRAWN
+    for each in described:
+        written = unembedding @ rows_MD[each.latent]  # scoring may have computed in bfloat16
+        assert [weight for _, weight in each.promoted] == pytest.approx(written.topk(8).values.tolist(), rel=2e-2)
+        lowest = (-written).topk(8).values
+        assert [weight for _, weight in each.suppressed] == pytest.approx((-lowest).tolist(), rel=2e-2)
+        cosines = directions @ directions[each.latent]
+        cosines[each.latent] = -2
+        assert [cosine for _, cosine in each.neighbours] == pytest.approx(cosines.topk(5).values.tolist(), abs=1e-4)
+        assert (each.mostly_at_step is not None) == (scored.trial.cell.variant == "mp")
+        if each.contexts:
+            assert each.max_activation == pytest.approx(max(map(max, (c.activations for c in each.contexts))), rel=1e-3)
+
+
+def test_the_page_of_latents_shows_them(scored: ScoringJob) -> None:
+    html = (scored.directory / "latents.html").read_text(encoding="utf-8")
+    (data,) = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', html, re.DOTALL)
+    (coder,) = json.loads(data)["coders"]
+    assert coder["title"] == scored.trial.cell.name
+    assert {each["latent"] for each in coder["latents"]} == {
+        each.latent for each in table.summaries(scored.directory / table.FILE)
+    }
 
 
 def test_scoring_goes_on_where_it_was_killed(

@@ -93,7 +93,7 @@ def test_groups_are_by_decade_and_by_half_of_the_steps() -> None:
     assert {name: each.value for name, each in found.by_rate().items()} == pytest.approx(
         {"1e-3 to 1e-2": 0.15, "1e-2 to 1e-1": 0.3, "1e-1 to 1e0": 0.4}
     )
-    assert {name: each.value for name, each in found.by_step(4).items()} == pytest.approx({"early": 0.15, "late": 0.35})
+    assert {name: each.value for name, each in found.by_step(4).items()} == pytest.approx({"early": 0.2, "late": 0.4})
 
 
 def test_several_populations_are_one() -> None:
