@@ -5,7 +5,9 @@ Files are elsewhere: `models.formats` reads and writes what stands here, `models
 Shape suffixes: B tokens, D input width, M latents, K active latents per token.
 """
 
-from typing import Any, NamedTuple
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +21,9 @@ from models.auxk import auxk_loss
 from models.checks import as_floats, check_latents, check_mask, is_number, is_whole, usable_device
 from models.config import SparseCoderConfig
 from models.encoding import Encoded, EncoderWeights, choose
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 SCALES = ("input_scale", "target_scale")
 """What a coder computes with beside its parameters."""
@@ -42,6 +47,23 @@ class ForwardOutput(NamedTuple):
 def total_variance(y_BD: Tensor) -> Tensor:
     """`Σ‖y − ȳ‖²`, the denominator of FVU, scalar."""
     return (y_BD - y_BD.mean(dim=0)).pow(2).sum()
+
+
+def _in_its_own_precision(method: Callable[P, T]) -> Callable[P, T]:
+    """Without autocast, in whose bfloat16 refits and skip connections would come to other latents than in training."""
+
+    @functools.wraps(method)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        if not torch.is_autocast_enabled(_device_type(args)):
+            return method(*args, **kwargs)
+        with torch.autocast(_device_type(args), enabled=False):
+            return method(*args, **kwargs)
+
+    return run
+
+
+def _device_type(args: tuple[Any, ...]) -> str:
+    return str(args[0].W_dec.device.type)
 
 
 class Coder(nn.Module):
@@ -127,6 +149,7 @@ class Coder(nn.Module):
         form, _ = best_form(backend_of(weight).rates(weight), tokens, self.num_latents, self.d_in, rules)
         return decoder_gram(self.subtracted_rows, weight) if form == "update" else None
 
+    @_in_its_own_precision
     def encode(self, x: Tensor, k: int | None = None, *, gram: Tensor | None = None) -> Encoded:
         """Choose the active latents of `x` [B, D]; activations are in units of `input_scale · x`.
 
@@ -160,6 +183,7 @@ class Coder(nn.Module):
         scaled = x_BD * self.input_scale
         return scaled if centre is None else scaled - centre
 
+    @_in_its_own_precision
     def decode(self, acts: Tensor, indices: Tensor, x: Tensor | None = None) -> Tensor:
         """Reconstruction [B, D] in the units of the target, from activations and indices [B, K].
 
@@ -187,6 +211,7 @@ class Coder(nn.Module):
             rows_BK = indices_BK + steps * self.num_latents
         return sparse_decode(acts_BK, rows_BK, self.W_dec.flatten(0, -2))
 
+    @_in_its_own_precision
     def forward(
         self,
         x: Tensor,

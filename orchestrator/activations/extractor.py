@@ -64,5 +64,9 @@ class Extractor:
             log.error("%s", error)
             return error
         if self.cache_dir:
-            write_table(table, self.spec.file(self.cache_dir, name, tokens_NL))
+            try:
+                write_table(table, self.spec.file(self.cache_dir, name, tokens_NL))
+            except OSError as error:  # what it would have spared later is lost, and nothing else
+                log.warning("--cache-dir %s keeps no more activations: %s", self.cache_dir, error)
+                self.cache_dir = None
         return table

@@ -6,6 +6,7 @@ from typing import Any
 
 from orchestrator.driver import brokers
 from orchestrator.driver.callbacks import DriverCallback, job_of
+from orchestrator.driver.ray_session import check_ray
 from orchestrator.grid.cells import Cell
 from orchestrator.grid.plan import Plan, duration
 from orchestrator.trials.results import result_of
@@ -55,6 +56,7 @@ class Progress(DriverCallback):
         now = time.monotonic()
         if now - self.said >= PROGRESS_SECONDS:
             self.said = now
+            check_ray()
             log.info("%s", self.line(trials))
 
     def line(self, trials: list[Any]) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import resource
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,9 @@ STARTED_CLUSTER = "ray/ray_current_cluster"
 """Where in its temporary directory `ray start` leaves the address of the cluster it made."""
 LONGEST_TEMPORARY = 107 - len("/ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store")
 """Characters of a temporary directory that leave Ray's sockets a name that Linux takes."""
+
+OTHER_MAPPED_BYTES = 8 << 30
+"""Addresses that Ray's libraries and threads map beside the object store, which is 30 % of the memory."""
 
 _THREAD = ThreadPoolExecutor(1)
 """Lives as long as this process: Linux ends Ray's processes with the thread that started them."""
@@ -74,6 +78,12 @@ def _ray_init(**options: Any) -> None:
         ray.init(log_to_driver=False, logging_level=logging.WARNING, **options)
 
 
+def check_ray() -> None:
+    """Raises UserError where no node of the cluster is alive any more: Ray itself would wait for one for ever."""
+    if not any(node["Alive"] for node in ray.nodes()):
+        raise UserError("Ray has lost this machine: its raylet was killed, perhaps for memory")
+
+
 def _started_here() -> str | None:
     for place in (os.environ.get("RAY_TMPDIR"), os.environ.get("TMPDIR"), "/tmp"):
         if place and (address := Path(place, STARTED_CLUSTER)).is_file():
@@ -84,6 +94,7 @@ def _started_here() -> str | None:
 def start_private_ray(hardware: Hardware, interruption: Interruption) -> None:
     """Start a Ray of this process's own; it ends with `ray.shutdown`. Raises UserError where it does not start."""
     place = temporary_directory() / "ray"
+    _check_address_space()
     try:
         _init(
             interruption, address="local", num_cpus=hardware.cpus, num_gpus=hardware.gpus, include_dashboard=False,
@@ -95,6 +106,17 @@ def start_private_ray(hardware: Hardware, interruption: Interruption) -> None:
             f"(RAY_TMPDIR names another place, of at most {LONGEST_TEMPORARY} characters), and in "
             f"{Path.home() / '.ray'} for its token (RAY_AUTH_TOKEN may hold one)"
         ) from error
+
+
+def _check_address_space() -> None:
+    """Ray maps its object store, and ends the process in C++ where it cannot. Raises UserError."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    needed = OTHER_MAPPED_BYTES + int(0.3 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    if limit != resource.RLIM_INFINITY and limit < needed:
+        raise UserError(
+            f"ulimit -v {limit >> 10}: Ray maps some {needed >> 10} kB of addresses here, most of which it never uses; "
+            "`ulimit -v unlimited` lifts the limit"
+        )
 
 
 def temporary_directory() -> Path:

@@ -115,6 +115,8 @@ def _check_unchanged(saved: BaseConfig, cfg: BaseConfig) -> None:
 def exit_status(script: Callable[[Interruption], int]) -> int:
     """What a sweep script exits with: 0 done, 1 some trials failed, 2 the user's mistake, 130 or 143 interrupted."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    if sys.stdout is None:  # closed, as `>&-` does: what is printed is in files too
+        sys.stdout = io.StringIO()
     for output in (sys.stdout, sys.stderr):  # an encoding without some letter of a name stops nothing
         if isinstance(output, io.TextIOWrapper):
             output.reconfigure(errors="backslashreplace")

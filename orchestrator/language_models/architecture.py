@@ -74,5 +74,7 @@ def _rows_kept_free(module: nn.Embedding) -> int:
 
 
 def _names_positions(name: str) -> bool:
-    last = name.rpartition(".")[2].lower()
+    path, _, last = name.lower().rpartition(".")
+    if "image" in path or "vision" in path:  # of what a model has beside text
+        return False
     return last in ("wpe", "positions_embed") or "position" in last

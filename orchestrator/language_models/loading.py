@@ -8,6 +8,8 @@ Shape suffixes: N sequences, L positions, D width of a hookpoint.
 
 import functools
 import hashlib
+import logging
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tokenizers
 import torch
 import transformers
 from huggingface_hub import HfApi, try_to_load_from_cache
@@ -37,6 +40,8 @@ MADE_HERE = {
     "small-llama": (small_llama_directory, small_llama_fingerprint),
 }
 
+
+log = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 1 << 24
 _LONGEST_REASON = 300
@@ -90,7 +95,24 @@ def check_model(model: str, context_length: int) -> None:
         raise UserError(
             f"context_length {context_length}: must be at most {positions}, the positions of model {model!r}"
         )
-    load_tokenizer(model)
+    _warn_of_another_tokenizer(source, load_tokenizer(model))
+
+
+PROBE = "Some text, 1234 words:\n\n  def f(x): return [x]"
+
+
+def _warn_of_another_tokenizer(source: dict[str, Any], tokenizer: Any) -> None:
+    """transformers lets the class that is named beside a tokenizer.json replace parts of it, without a word."""
+    file = Path(source["pretrained_model_name_or_path"]) / "tokenizer.json"
+    if not file.is_file():
+        return
+    told = tokenizers.Tokenizer.from_file(os.fspath(file)).encode(PROBE, add_special_tokens=False).ids
+    if tokenizer(PROBE, add_special_tokens=False)["input_ids"] != told:
+        log.warning(
+            "the tokenizer of %s splits text otherwise than its tokenizer.json says: it is loaded as a %s, which "
+            "tokenizer_config.json names",
+            file.parent, type(tokenizer).__name__,
+        )  # fmt: skip
 
 
 def embedding_rows(model: str) -> int:

@@ -57,7 +57,8 @@ def quieten_mlflow() -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     # MLflow silences alembic itself, but not its own lines about the migrations of a new SQLite file.
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    # Of an error it logs a traceback with all its SQL; we say it in a line.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 def is_final(error: Exception) -> bool:

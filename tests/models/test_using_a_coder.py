@@ -204,3 +204,16 @@ def test_a_folder_of_hookpoints_names_the_coders_in_it(tmp_path: Path) -> None:
         make_coder().save_to_disk(tmp_path / name)
     with pytest.raises(FileNotFoundError, match=r"; there are coders below it: layers\.0, layers\.1$"):
         SparseCoder.load_from_disk(tmp_path)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_autocast_around_a_coder_changes_nothing(variant: str) -> None:
+    coder, x = make_coder(variant=variant), make_tokens(30)
+    out = coder(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = coder(x)
+        encoded = coder.encode(x)
+        decoded = coder.decode(encoded.latent_acts, encoded.latent_indices, x)
+    assert torch.equal(cast.latent_indices, out.latent_indices)
+    torch.testing.assert_close(cast.sae_out, out.sae_out, rtol=0, atol=0)
+    torch.testing.assert_close(decoded, out.sae_out)

@@ -60,3 +60,18 @@ def test_warnings_that_are_errors_do_not_keep_a_sweep_from_mlflow(tmp_path: Path
     assert done.returncode == 0, done.stderr
     assert "wait for MLflow" not in done.stdout
     assert (tmp_path / "mlflow.db").is_file()
+
+
+def test_a_script_without_standard_output_runs(tmp_path: Path) -> None:
+    command = f"{sys.executable} {SCRIPT} --plan >&-"
+    done = subprocess.run(command, shell=True, stderr=subprocess.PIPE, text=True, timeout=600, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+
+
+def test_a_limit_of_addresses_is_told_before_ray_crashes(tmp_path: Path) -> None:
+    script = SCRIPT.with_name("smollm_grid.py")
+    command = f"ulimit -v 8000000; exec {sys.executable} {script} --preset laptop --storage {tmp_path} --name low"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: ulimit -v 8000000: Ray maps some ")
+    assert not (tmp_path / "low").exists()

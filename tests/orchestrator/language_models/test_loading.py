@@ -1,5 +1,6 @@
 """Models, their identity, and what is read out of them. Shape suffixes: N sequences, L positions."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,7 +13,13 @@ import torch
 from torch import Tensor
 
 from orchestrator.errors import UserError
-from orchestrator.language_models.loading import LanguageModel, fingerprint, load_tokenizer, resolve_hookpoints
+from orchestrator.language_models.loading import (
+    LanguageModel,
+    check_model,
+    fingerprint,
+    load_tokenizer,
+    resolve_hookpoints,
+)
 from tests.support.language_models import L
 
 
@@ -116,3 +123,16 @@ def test_hub_id_out_of_the_local_cache(tiny_model: Path, tmp_path: Path) -> None
     )
     environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     subprocess.run([sys.executable, "-c", script], check=True, env=environment, cwd=Path(__file__).parents[3])
+
+
+def test_a_class_that_changes_a_tokenizer_is_told(
+    tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    check_model(str(tiny_model), 32)
+    assert "splits text otherwise" not in caplog.text
+    copy = Path(shutil.copytree(tiny_model, tmp_path / "copy"))
+    config = json.loads((copy / "tokenizer_config.json").read_text(encoding="utf-8"))
+    config["tokenizer_class"] = "Qwen2TokenizerFast"
+    (copy / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    check_model(str(copy), 32)
+    assert "splits text otherwise than its tokenizer.json says: it is loaded as a Qwen2Tokenizer" in caplog.text
