@@ -54,7 +54,7 @@ def _in_its_own_precision(method: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(method)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
-        if not torch.is_autocast_enabled(_device_type(args)):
+        if _device_type(args) == "meta" or not torch.is_autocast_enabled(_device_type(args)):
             return method(*args, **kwargs)
         with torch.autocast(_device_type(args), enabled=False):
             return method(*args, **kwargs)

@@ -14,9 +14,12 @@ from models.formats.model_card import CARD_FILE, model_card
 class SparseCoder(Coder):
     """A coder that can be saved and loaded; made by `SparseCoder(d_in, cfg, device)`, see `models.coder.Coder`."""
 
-    def save_to_disk(self, path: Path | str) -> None:
-        """Write `cfg.json` and `sae.safetensors` as sparsify lays them out, the scales folded into the weights."""
-        sparsify.save(self, Path(path))
+    def save_to_disk(self, path: Path | str, *, overwrite: bool = False) -> None:
+        """Write `cfg.json` and `sae.safetensors` as sparsify lays them out, the scales folded into the weights.
+
+        Raises FileExistsError where `path` holds a coder and `overwrite` is False.
+        """
+        sparsify.save(self, Path(path), overwrite=overwrite)
 
     def save_to_saelens(self, path: Path | str, metadata: Mapping[str, object] | None = None) -> None:
         """Write a `topk` or `mp-tied` coder as SAELens does, for `sae_lens.SAE.load_from_disk`.

@@ -44,11 +44,14 @@ def folded_weights(coder: Coder) -> dict[str, Tensor]:
     return weights
 
 
-def save(coder: Coder, directory: Path) -> None:
+def save(coder: Coder, directory: Path, *, overwrite: bool = False) -> None:
     """Write a coder. `activation` is the variant wherever sparsify would compute something else, so that it refuses.
 
-    Raises ValueError for a coder on the meta device, which has no values.
+    Raises ValueError for a coder on the meta device, which has no values, FileExistsError rather than overwrite.
     """
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        if not overwrite and (directory / name).exists():
+            raise FileExistsError(f"{directory}: holds a {name} already; overwrite=True replaces it")
     if coder.W_dec.is_meta:
         raise ValueError("the coder is on meta, where it has no values to save")
     recipe = coder.cfg.recipe
@@ -59,6 +62,7 @@ def save(coder: Coder, directory: Path) -> None:
         "skip_connection": recipe.skip,
         "transcode": recipe.transcode,
         **asdict(coder.cfg),
+        "num_latents": coder.num_latents,
         "d_in": coder.d_in,
         "trained_input_scale": float(coder.input_scale),
     }
@@ -96,6 +100,8 @@ def load(directory: Path, device: str | torch.device, kind: type[C]) -> C:
         names = ("encoder.weight", "encoder.bias", "b_dec")
         weight, bias, centre = (weights[name].to(coder.W_dec.dtype) for name in names)
         weights["encoder.bias"] = bias - weight @ centre
+    if broken := [name for name, value in weights.items() if not value.isfinite().all()]:
+        raise ValueError(f"{directory / WEIGHTS_FILE}: {broken[0]} has values that are NaN or infinite")
     coder.load_state_dict(weights)
     return coder
 

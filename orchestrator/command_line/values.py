@@ -20,6 +20,8 @@ def check_value(flag: Flag, word: str, given: Sequence[str]) -> None:
         otherwise = "" if flag.required else f", or leave {flag.option} out for the default"
         raise UserError(f"{flag.name} '': is empty; give a value{otherwise}")
     if flag.optional and word == "None":
+        if flag.name == "resume":  # an empty variable of some script's; a new sweep is not what was meant
+            raise UserError(f"{flag.name} 'None': is no name; leave {flag.option} out for none")
         return
     if flag.choices and word not in flag.choices:
         suggestion = did_you_mean(word, flag.choices)

@@ -11,6 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from orchestrator.driver.printed_commands import resume_command
+from orchestrator.driver.ray_session import LostRay
 from orchestrator.errors import UserError, did_you_mean
 from orchestrator.grid.base_config import BaseConfig, check_text
 
@@ -30,8 +31,9 @@ def directory_of(cfg: BaseConfig, resume: str | None) -> Iterator[Path]:
     except BaseException as error:
         if not resume and not (directory / TRACKING_DIRECTORY).exists():
             shutil.rmtree(directory)
-        elif isinstance(error, KeyboardInterrupt):
-            raise KeyboardInterrupt(f"what was done is kept; continue with {resume_command(cfg)}") from None
+        elif isinstance(error, (KeyboardInterrupt, LostRay)):
+            kept = f"what was done is kept; continue with {resume_command(cfg)}"
+            raise type(error)(f"{error}; {kept}" if isinstance(error, LostRay) else kept) from None
         raise
 
 

@@ -24,6 +24,11 @@ LONGEST_TEMPORARY = 107 - len("/ray/session_2026-01-01_00-00-00_000000_0000000/s
 OTHER_MAPPED_BYTES = 8 << 30
 """Addresses that Ray's libraries and threads map beside the object store, which is 30 % of the memory."""
 
+
+class LostRay(UserError):
+    """There is nothing left to run on."""
+
+
 _THREAD = ThreadPoolExecutor(1)
 """Lives as long as this process: Linux ends Ray's processes with the thread that started them."""
 _STARTING = threading.Event()
@@ -79,9 +84,9 @@ def _ray_init(**options: Any) -> None:
 
 
 def check_ray() -> None:
-    """Raises UserError where no node of the cluster is alive any more: Ray itself would wait for one for ever."""
+    """Raises LostRay where no node of the cluster is alive any more: Ray itself would wait for one for ever."""
     if not any(node["Alive"] for node in ray.nodes()):
-        raise UserError("Ray has lost this machine: its raylet was killed, perhaps for memory")
+        raise LostRay("Ray has lost this machine: its raylet was killed, perhaps for memory")
 
 
 def _started_here() -> str | None:

@@ -15,12 +15,13 @@ from orchestrator.driver.inputs import Inputs
 from orchestrator.driver.interruption import Interruption
 from orchestrator.driver.prepare import Prepared
 from orchestrator.driver.progress import PROGRESS_SECONDS
+from orchestrator.driver.ray_session import check_ray
 from orchestrator.errors import MACHINE_ERRORS, one_line
 from orchestrator.grid.plan import duration
 from orchestrator.scores.protocol import PROTOCOLS
 from orchestrator.scores.scoring import ScoringJob, score
 from orchestrator.tracking.endings import UNFINISHED
-from orchestrator.trials.results import result_of, scores_of
+from orchestrator.trials.results import result_of
 from orchestrator.trials.trial import TrialJob
 
 LOOK_SECONDS = 1.0
@@ -54,12 +55,12 @@ def score_all(
     interruption: Interruption,
     scored: Callable[[TrialJob], None],
 ) -> dict[str, str]:
-    """Score the trials that trained and have no scores yet; `scored` is called after each of them.
+    """Score those of the jobs that trained; `scored` is called after each of them.
 
     Returns why some could not be, by name. Ends early where an interruption has come.
     """
-    left = [job for job in jobs if _is_trained(job.directory) and scores_of(job.directory) is None]
-    if not left:
+    left = [job for job in jobs if _is_trained(job.directory)]
+    if not left or prepared.cfg.scores == "none":
         return {}
     shares = prepared.shares.trial
     options = {"num_cpus": shares["cpu"], "num_gpus": shares.get("gpu", 0), "max_retries": prepared.cfg.max_failures}
@@ -78,6 +79,7 @@ def score_all(
                 log.warning("trial %s is not scored: %s", job.cell.name, reason)
         if (now := time.monotonic()) - said >= PROGRESS_SECONDS:
             said = now
+            check_ray()
             log.info("%s", _line(len(left) - len(running), len(left), now - started))
     for reference in running:
         ray.cancel(reference, force=True)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from orchestrator.driver.prepare import Prepared
 from orchestrator.driver.progress import Progress
 from orchestrator.driver.report import COMPARISONS, Outcome, add_counters, write_report
 from orchestrator.driver.scoring import score_all
+from orchestrator.driver.seeds import share_by_seeds
 from orchestrator.figures.files import write_figures
 from orchestrator.grid.cells import Cell
 from orchestrator.tracking.endings import UNFINISHED, killed_if_raised, log_result, log_scores, sweep_status
@@ -34,13 +36,10 @@ def run(
     Needs a Ray connection, and the lock on `directory`. Raises UserError.
     """
     started = [brokers.start(prepared, found) for found in inputs.values()]
-    cfg, grid = prepared.cfg, prepared.cells
-    jobs = [_job(prepared, cell, directory) for cell in grid]
+    jobs = jobs_of(prepared, directory)
     finished = [job for job in jobs if result_of(job.directory) is not None]
     tags = environment_tags()
-    tracker = Tracker(cfg.tracking_uri, experiment, str(cfg.name), cfg.storage, directory / TRACKING_DIRECTORY)
-    identities = {f"{what}.{model}": text for model, i in inputs.items() for what, text in i.identity.items()}
-    tracker.start_sweep(cfg.params(), tags | identities, cfg.to_json())
+    tracker = open_sweep(prepared, inputs, directory, experiment, tags)
     for job in finished:
         tracker.start_trial(job.cell.name, job.cell.params, tags)
         log_result(tracker, job.cell.name, job.directory, result_of(job.directory) or {})
@@ -51,31 +50,61 @@ def run(
         with interruption.patient():
             left = [job for job in jobs if job not in finished]
             _tune(prepared, left, directory, [tracking, progress], interruption)
-            unscored = {}
-            if cfg.scores != "none":
-                unscored = score_all(
-                    prepared, inputs, jobs, interruption,
-                    lambda job: log_scores(tracker, job.cell.name, job.directory),
-                )  # fmt: skip
-        results = {
-            job.cell.name: result_of(job.directory) or {"failure": tracking.deaths.get(job.cell.name, UNFINISHED)}
-            for job in jobs
-        }
-        scores = {job.cell.name: found for job in jobs if (found := scores_of(job.directory)) is not None}
-        session, counters = add_counters(directory / "counters.json", brokers.counters(started))
-        tracker.log_metrics(None, counters, step=session)
-        table = write_report(directory, grid, results, scores, counters)
-        tracker.log_artifacts(None, directory / "comparison.md")
-        if (directory / COMPARISONS).is_dir():
-            tracker.log_artifacts(None, directory / COMPARISONS, COMPARISONS)
-        figures = directory / "figures"
-        if write_figures(directory.name, journal_records(directory / TRACKING_DIRECTORY), figures):
-            tracker.log_artifacts(None, figures, "figures")
-        failed = {name: result["failure"] for name, result in results.items() if "failure" in result}
+            unscored = score_all(
+                prepared,
+                inputs,
+                [job for job in jobs if scores_of(job.directory) is None],
+                interruption,
+                lambda job: log_scores(tracker, job.cell.name, job.directory),
+            )
+            share_by_seeds(jobs, interruption, lambda job: log_scores(tracker, job.cell.name, job.directory))
+        return outcome_of(jobs, directory, tracker, started, tracking.deaths, unscored)
+
+
+def open_sweep(
+    prepared: Prepared, inputs: Mapping[str, Inputs], directory: Path, experiment: str, tags: Mapping[str, str]
+) -> Tracker:
+    """The sweep's parent run, opened or opened again."""
+    cfg = prepared.cfg
+    tracker = Tracker(cfg.tracking_uri, experiment, str(cfg.name), cfg.storage, directory / TRACKING_DIRECTORY)
+    identities = {f"{what}.{model}": text for model, i in inputs.items() for what, text in i.identity.items()}
+    tracker.start_sweep(cfg.params(), {**tags, **identities}, cfg.to_json())
+    return tracker
+
+
+def outcome_of(
+    jobs: Sequence[TrialJob],
+    directory: Path,
+    tracker: Tracker,
+    started: list[Any],
+    deaths: Mapping[str, str],
+    unscored: dict[str, str],
+) -> Outcome:
+    """Write what a sweep leaves, tell MLflow of it, and close its run."""
+    grid = [job.cell for job in jobs]
+    results = {
+        job.cell.name: result_of(job.directory) or {"failure": deaths.get(job.cell.name, UNFINISHED)} for job in jobs
+    }
+    scores = {job.cell.name: found for job in jobs if (found := scores_of(job.directory)) is not None}
+    session, counters = add_counters(directory / "counters.json", brokers.counters(started))
+    tracker.log_metrics(None, counters, step=session)
+    table = write_report(directory, grid, results, scores, counters)
+    tracker.log_artifacts(None, directory / "comparison.md")
+    if (directory / COMPARISONS).is_dir():
+        tracker.log_artifacts(None, directory / COMPARISONS, COMPARISONS)
+    figures = directory / "figures"
+    if write_figures(directory.name, journal_records(directory / TRACKING_DIRECTORY), figures):
+        tracker.log_artifacts(None, figures, "figures")
+    failed = {name: result["failure"] for name, result in results.items() if "failure" in result}
     unsent = tracker.finish(sweep_status(failed | unscored))
     return Outcome(
         table, figures if figures.is_dir() else None, failed, unscored, counters, tracker.comparison_url(), unsent
     )
+
+
+def jobs_of(prepared: Prepared, directory: Path) -> list[TrialJob]:
+    """The trials of the sweep in `directory`."""
+    return [_job(prepared, cell, directory) for cell in prepared.cells]
 
 
 def _job(prepared: Prepared, cell: Cell, directory: Path) -> TrialJob:

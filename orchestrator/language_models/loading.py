@@ -7,10 +7,8 @@ Shape suffixes: N sequences, L positions, D width of a hookpoint.
 """
 
 import functools
-import hashlib
 import logging
 import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from orchestrator.errors import UserError
 from orchestrator.language_models.architecture import builder, config_of, positions_of, text_model
+from orchestrator.language_models.fingerprints import directory_hash
 from orchestrator.language_models.hookpoints import Hookpoint, match_hookpoints, observed, survey
 from orchestrator.language_models.hub import HUB_ERRORS, HUB_TIMEOUT_S
 from orchestrator.language_models.packaged import packaged_directory, packaged_fingerprint
@@ -43,7 +42,6 @@ MADE_HERE = {
 
 log = logging.getLogger(__name__)
 
-_CHUNK_BYTES = 1 << 24
 _LONGEST_REASON = 300
 
 
@@ -63,7 +61,7 @@ def fingerprint(model: str) -> str:
     if model in MADE_HERE:
         return MADE_HERE[model][1]()
     with _user_errors(model):
-        return _directory_hash(Path(model)) if Path(model).is_dir() else _commit(model)
+        return directory_hash(Path(model)) if Path(model).is_dir() else _commit(model)
 
 
 def resolve_hookpoints(model: str, patterns: Sequence[str]) -> list[Hookpoint]:
@@ -277,30 +275,6 @@ def _commit(model: str) -> str:
                 f"no such directory, not in the local cache, and the hub does not give it ({reason})"
             ) from error
         return Path(cached).parent.name  # .../snapshots/<commit>/config.json
-
-
-def _directory_hash(directory: Path) -> str:
-    if not (directory / "config.json").is_file():
-        raise ValueError("the directory has no config.json")
-    files = [path for path in sorted(directory.iterdir()) if _is_content(path.name)]
-    stats = [path.stat() for path in files]
-    return _files_hash(tuple(zip(files, [(found.st_size, found.st_mtime_ns) for found in stats], strict=True)))
-
-
-def _is_content(name: str) -> bool:
-    return name == "config.json" or re.search(r"\.(safetensors|bin)(\.index\.json)?$", name) is not None
-
-
-@functools.cache
-def _files_hash(files: tuple[tuple[Path, tuple[int, int]], ...]) -> str:
-    """Over every byte: half a second for each gigabyte, once in a process while sizes and times stay."""
-    digest = hashlib.sha256()
-    for path, (size, _) in files:
-        digest.update(f"{path.name}:{size}\n".encode())
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                digest.update(chunk)
-    return digest.hexdigest()[:32]
 
 
 @contextmanager

@@ -69,7 +69,10 @@ def shared_latents(one: Tensor, other: Tensor) -> float:
     return float((cosines[pairs] >= PARTNER_COSINE).mean())
 
 
-def shared_by_seeds(coders: Sequence[Tensor]) -> float:
-    """The mean of `shared_latents` over all pairs."""
-    pairs = [(a, b) for i, a in enumerate(coders) for b in coders[i + 1 :]]
-    return float(np.mean([shared_latents(a, b) for a, b in pairs]))
+def shared_by_seeds(coders: Sequence[Tensor]) -> list[float]:
+    """For each coder the mean of `shared_latents` with the others, of which there is at least one."""
+    shares = np.full((len(coders), len(coders)), np.nan)
+    for i, one in enumerate(coders):
+        for j in range(i):
+            shares[i, j] = shares[j, i] = shared_latents(one, coders[j])
+    return [float(np.nanmean(row)) for row in shares]

@@ -25,7 +25,7 @@ from orchestrator.scores.llm import make_client
 from orchestrator.scores.protocol import Protocol
 from orchestrator.scores.reconstruction import Firing, Reconstruction, reconstruction
 from orchestrator.scores.scorers import CHANCE
-from orchestrator.trials.results import SCORES_DIRECTORY, keep_scores, result_of
+from orchestrator.trials.results import SCORES_DIRECTORY, keep_scores, result_of, scores_of
 from orchestrator.trials.trial import TrialJob
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,12 @@ def score(job: ScoringJob, reader: Shards) -> None:
     page = pages.page_of(job.directory, job.trial.cell, pages.facts(figures, result_of(job.trial.directory) or {}))
     (job.directory / pages.FILE).write_text(latents_page(page), encoding="utf-8")
     more = {"firing_rates": dictionary.firing_rates(found.firing), **_details(job, coder.cfg.k)}
-    keep_scores(job.trial.directory, {"metrics": figures, **more})
+    keep_scores(job.trial.directory, {"metrics": figures, "times": _times(job), **more})
+
+
+def _times(job: ScoringJob) -> int:
+    """How often the trial has been scored, this time included."""
+    return int((scores_of(job.trial.directory) or {"times": 0})["times"]) + 1
 
 
 def _faithfulness(

@@ -19,6 +19,7 @@ MADE_HERE: dict[str, tuple[Callable[[], Iterator[str]], Callable[[], str]]] = {
 def check_text(cfg: TextConfig) -> None:
     """Raise UserError if the dataset, its split or its text column does not exist, reading as little as possible."""
     if cfg.dataset in MADE_HERE:
+        _check_nothing_is_asked_of(cfg)
         return
     found = _local(cfg)
     if found is None:
@@ -27,6 +28,16 @@ def check_text(cfg: TextConfig) -> None:
         n_bytes = sum(path.stat().st_size for path in found.paths)
         files = "1 file" if len(found.paths) == 1 else f"{len(found.paths)} files"
         raise UserError(f"dataset {cfg.dataset!r}: no text there, in {files} of {n_bytes} bytes")
+
+
+def _check_nothing_is_asked_of(cfg: TextConfig) -> None:
+    """What chooses within a dataset says that another dataset was meant than the one that is made here."""
+    usual = TextConfig(dataset=cfg.dataset)
+    for field in ("dataset_config", "dataset_split", "text_column"):
+        if (given := getattr(cfg, field)) != getattr(usual, field):
+            raise UserError(
+                f"{field} {given!r}: {cfg.dataset} has none; give the dataset that it belongs to, --dataset"
+            )
 
 
 def documents(cfg: TextConfig) -> Iterator[str]:

@@ -24,7 +24,8 @@ def log_scores(tracker: Tracker, name: str, directory: Path) -> None:
     """The scores of a trial, if it has any; safe to repeat."""
     if (scores := scores_of(directory)) is not None:
         result = result_of(directory) or {}
-        tracker.log_metrics(name, scores["metrics"], result["step"])
+        # A later scoring, of more latents or with an LLM, stands at a later step.
+        tracker.log_metrics(name, scores["metrics"], result["step"] + scores["times"] - 1)
         tracker.log_artifacts(name, directory / SCORES_DIRECTORY, SCORES_DIRECTORY)
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -13,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.errors import UserError
 from orchestrator.redaction import redact
+from orchestrator.tracking.journal import Journal
 from orchestrator.tracking.mlflow_store import brief, quieten_mlflow, sqlite_file
 from orchestrator.tracking.records import Point, TrialRecord, records_of
 
@@ -35,9 +37,7 @@ def read_sweep(uri: str, run: str) -> TrackedSweep:
     """The sweep whose parent run has the id `run`, or the newest of that name. Raises UserError."""
     quieten_mlflow()
     with _user_error(uri):
-        file = sqlite_file(uri)
-        if file is not None and not file.is_file():  # MLflow would create it
-            raise UserError(f"run {run!r}: there is no MLflow store {file}")
+        _check_store(uri, run)
         client = MlflowClient(tracking_uri=uri)
         parent, namesakes = _find(client, run)
         filter_string = f"tags.`{_PARENT_TAG}` = '{parent.info.run_id}'"
@@ -45,6 +45,32 @@ def read_sweep(uri: str, run: str) -> TrackedSweep:
         trials = [(child.data.params, list(_points(client, child))) for child in children]
     records = records_of(parent.data.params, trials)
     return TrackedSweep(parent.info.run_name, parent.info.run_id, namesakes, records)
+
+
+def place_of(uri: str, run: str) -> tuple[str, str | None]:
+    """The sweep that a run belongs to, and the trial that it is; None for a sweep's own run. Raises UserError."""
+    quieten_mlflow()
+    with _user_error(uri):
+        _check_store(uri, run)
+        tags = MlflowClient(tracking_uri=uri).get_run(run).data.tags
+    if "sweep.name" not in tags:
+        raise UserError(f"run {run!r}: is not of a sweep")
+    return tags["sweep.name"], tags.get("sweep.trial")
+
+
+def experiment_of(uri: str, journal: Path) -> str:
+    """The experiment that the sweep with this journal is logged in. Raises UserError."""
+    quieten_mlflow()
+    experiment = Journal(journal).state.experiment_id
+    with _user_error(uri):
+        _check_store(uri, journal.parent.name)
+        return str(MlflowClient(tracking_uri=uri).get_experiment(experiment).name)
+
+
+def _check_store(uri: str, run: str) -> None:
+    file = sqlite_file(uri)
+    if file is not None and not file.is_file():  # MLflow would create it
+        raise UserError(f"run {run!r}: there is no MLflow store {file}")
 
 
 def _find(client: MlflowClient, run: str) -> tuple[Run, int]:

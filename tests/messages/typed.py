@@ -203,3 +203,16 @@ typed(
 )
 typed("hookpoints_in_quotes", ["--hookpoint", "layers.1 layers.2"], r"hookpoint .*: .* without quotes around them all")
 typed("braces_in_quotes", ["--hookpoint", "layers.{1,2}"], r"hookpoint .*: wildcards are \*, \? and \[\.\.\.\], not .*")
+typed("none_to_resume", ["--resume", "None"], r"resume 'None': is no name; leave --resume out for none")
+typed(
+    "a_split_without_its_dataset",
+    ["--dataset-split", "validation"],
+    r"dataset_split 'validation': python-docs has none; give the dataset that it belongs to, --dataset",
+)
+typed("a_scorer_without_an_llm", ["--scorer", "fuzz"], r"scorer 'fuzz': needs an LLM; name one with --explainer")
+typed(
+    "an_llm_without_an_address",
+    ["--explainer", "openai:localhost:8000"],
+    r"explainer 'openai:localhost:8000': must have an address, such as openai:http://localhost:8000/v1",
+)
+typed("an_llm_that_is_none", ["--explainer", "gpt-5"], r"explainer 'gpt-5': allowed are openai:URL .*")

@@ -217,3 +217,29 @@ def test_autocast_around_a_coder_changes_nothing(variant: str) -> None:
     assert torch.equal(cast.latent_indices, out.latent_indices)
     torch.testing.assert_close(cast.sae_out, out.sae_out, rtol=0, atol=0)
     torch.testing.assert_close(decoded, out.sae_out)
+
+
+def test_a_coder_is_not_overwritten_unless_asked(tmp_path: Path) -> None:
+    make_coder(seed=0).save_to_disk(tmp_path)
+    before = (tmp_path / "sae.safetensors").read_bytes()
+    with pytest.raises(FileExistsError, match=r"holds a cfg\.json already; overwrite=True replaces it"):
+        make_coder(seed=1).save_to_disk(tmp_path)
+    assert (tmp_path / "sae.safetensors").read_bytes() == before
+    make_coder(seed=1).save_to_disk(tmp_path, overwrite=True)
+    assert (tmp_path / "sae.safetensors").read_bytes() != before
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_named(value: float, tmp_path: Path) -> None:
+    coder = make_coder()
+    coder.W_dec.data[3, 4] = value
+    coder.save_to_disk(tmp_path)
+    with pytest.raises(ValueError, match=r"sae.safetensors: W_dec has values that are NaN or infinite"):
+        SparseCoder.load_from_disk(tmp_path)
+
+
+def test_the_config_says_the_true_number_of_latents(tmp_path: Path) -> None:
+    coder = SparseCoder(10, SparseCoderConfig(expansion_factor=3, k=2))
+    coder.save_to_disk(tmp_path)
+    assert json.loads((tmp_path / "cfg.json").read_text(encoding="utf-8"))["num_latents"] == 30
+    assert SparseCoder.load_from_disk(tmp_path).num_latents == 30

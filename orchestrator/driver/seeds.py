@@ -1,0 +1,55 @@
+"""Coders that differ in their seed alone: which of their latents the other seeds find again."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from models import SparseCoder
+from orchestrator.driver.interruption import Interruption
+from orchestrator.scores.dictionary import MOST_LATENTS, directions, shared_by_seeds
+from orchestrator.trials.results import keep_scores, scores_of
+from orchestrator.trials.trial import TrialJob
+
+METRIC = "latents/shared_with_other_seeds"
+LOOK_SECONDS = 1.0
+
+
+def share_by_seeds(jobs: Sequence[TrialJob], interruption: Interruption, shared: Callable[[TrialJob], None]) -> None:
+    """Add `METRIC` to the scores of trials that have several seeds; `shared` is called after each of them.
+
+    Coders of too many latents for an optimal assignment have none. Ends early where an interruption has come.
+    """
+    running: dict[Any, list[TrialJob]] = {}
+    for group in _groups(jobs):
+        if len(group) > 1 and any(METRIC not in _metrics(job) for job in group):
+            running[ray.remote(_shares).remote([str(job.directory / "coder") for job in group])] = group
+    while running and interruption.signal is None:
+        done, _ = ray.wait(list(running), timeout=LOOK_SECONDS)
+        for reference in done:
+            for job, share in zip(running.pop(reference), ray.get(reference), strict=True):
+                scores = scores_of(job.directory) or {}
+                keep_scores(job.directory, scores | {"metrics": scores["metrics"] | {METRIC: share}})
+                shared(job)
+
+
+def _groups(jobs: Sequence[TrialJob]) -> list[list[TrialJob]]:
+    """Trials that are scored, by all but their seed."""
+    groups: dict[Any, list[TrialJob]] = defaultdict(list)
+    for job in jobs:
+        small_enough = job.cell.coder.latents(job.cell.d_in) <= MOST_LATENTS
+        if small_enough and scores_of(job.directory) is not None:
+            groups[replace(job.cell, seed=0)].append(job)
+    return list(groups.values())
+
+
+def _metrics(job: TrialJob) -> dict[str, float]:
+    metrics: dict[str, float] = (scores_of(job.directory) or {})["metrics"]
+    return metrics
+
+
+def _shares(coders: list[str]) -> list[float]:
+    return shared_by_seeds([directions(SparseCoder.load_from_disk(Path(coder))) for coder in coders])
