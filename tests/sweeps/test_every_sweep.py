@@ -16,8 +16,10 @@ from models import VARIANTS, SparseCoder
 from orchestrator.activations.shards import open_shard
 from orchestrator.activations.tables import to_table
 from orchestrator.driver.cli import main
+from orchestrator.errors import UserError
 from orchestrator.grid.config import SweepConfig
 from orchestrator.language_models.loading import LanguageModel
+from orchestrator.scores.reading import best_trial, trials
 
 SCRIPTS = Path(__file__).parents[2] / "sweeps"
 GRIDS = ("smollm_grid", "smollm_ablation", "llama_grid", "transcoders")
@@ -111,3 +113,57 @@ def test_every_trial_is_scored_in_mlflow_and_in_the_table(transcoded: Transcoded
         variant = runs[name].data.params["variant"]
         assert any(f"| {variant} | 0 |" in line and shown in line for line in transcoded.output.splitlines())
     assert "| mp-transcoder - topk | example_embedding |" in transcoded.output
+
+
+@pytest.mark.sweep
+def test_the_readme_looks_at_a_latent(transcoded: Transcoded, capsys: pytest.CaptureFixture[str]) -> None:
+    readme = (SCRIPTS.parent / "README.md").read_text(encoding="utf-8").partition("## Look at a latent")[2]
+    lines = [line[4:] for line in readme.partition("from orchestrator")[2].partition("\nA sweep")[0].splitlines()[1:]]
+    code = "\n".join(["from orchestrator.scores.reading import best_trial", *lines])
+    assert len(code.strip().splitlines()) <= 15
+    code = code.replace("runs/NAME", str(transcoded.directory)).replace("layers.10", "layers.2.mlp")
+    exec(code, {})
+    printed = capsys.readouterr().out.splitlines()
+    strengths = [float(line.split()[0]) for line in printed]
+    assert len(strengths) == 8
+    assert strengths == sorted(strengths, reverse=True) and strengths[0] > 0
+
+
+@pytest.mark.sweep
+def test_a_trial_reads_back_as_it_was_scored(transcoded: Transcoded) -> None:
+    best, *others = trials(transcoded.directory)
+    assert all(best.result["val/fvu"] <= other.result["val/fvu"] for other in others)
+    assert best_trial(transcoded.directory, variant="topk").cell.variant == "topk"
+    tokens = best.held_out_tokens()
+    active = best.activations(tokens)
+    assert not active.values[:, 0].any()
+    for latent in best.latents()[:5]:
+        rate = float(((active.latents == latent.latent) & (active.values != 0)).any(dim=-1)[:, 1:].double().mean())
+        assert rate == pytest.approx(latent.firing_rate, rel=0.05, abs=1e-3)
+    with pytest.raises(UserError, match="no trained trial with"):
+        best_trial(transcoded.directory, k=5)
+    with pytest.raises(UserError, match="colour: is no axis"):
+        best_trial(transcoded.directory, colour=5)
+    with pytest.raises(UserError, match="no sweep there"):
+        best_trial(transcoded.directory.parent)
+
+
+@pytest.mark.sweep
+def test_an_ended_sweep_is_scored_again(transcoded: Transcoded) -> None:
+    """One trial, by its run in MLflow; what is scored already is there at once."""
+    client = MlflowClient(f"sqlite:///{transcoded.directory.parent}/mlflow.db")
+    (experiment,) = [found for found in client.search_experiments() if found.name == "transcoders"]
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    (name,) = (name for name in runs if "-topk-" in name)
+    words = ["--storage", str(transcoded.directory.parent), "--run", runs[name].info.run_id]
+    command = [sys.executable, str(SCRIPTS / "autointerp.py"), *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    scores = json.loads((transcoded.directory / "trials" / name / "scores" / "scores.json").read_text(encoding="utf-8"))
+    before = json.loads((transcoded.directory / "results.json").read_text(encoding="utf-8"))["scores"][name]
+    assert scores["times"] == 2
+    assert scores["metrics"] == pytest.approx(before)
+    again = client.get_run(runs[name].info.run_id)
+    assert again.info.status == "FINISHED"
+    history = client.get_metric_history(again.info.run_id, "autointerp/example_embedding/mean")
+    assert [point.step for point in history] == [history[0].step, history[0].step + 1]
