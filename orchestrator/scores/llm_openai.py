@@ -33,7 +33,10 @@ class LlmError(RuntimeError):
 class OpenAiClient:
     """Asks `URL/chat/completions`; `address` is URL or URL#MODEL, without a model the first that the server has."""
 
-    def __init__(self, address: str, *, give_up_seconds: float = GIVE_UP_SECONDS) -> None:
+    def __init__(
+        self, address: str, *, give_up_seconds: float = GIVE_UP_SECONDS, answer_tokens: int = ANSWER_TOKENS
+    ) -> None:
+        self._answer_tokens = answer_tokens
         self._url, _, self._model = address.rstrip("/").partition("#")
         self._url = self._url.rstrip("/")
         self._give_up_seconds = give_up_seconds
@@ -59,7 +62,7 @@ class OpenAiClient:
     def _answer(self, messages: list[dict[str, str]], options: dict[str, Any]) -> str:
         content = {
             "model": self.model, "messages": messages, "temperature": options.get("temperature", 0.0),
-            "max_tokens": options.get("max_tokens", ANSWER_TOKENS),
+            "max_tokens": options.get("max_tokens", self._answer_tokens),
         }  # fmt: skip
         return str(self._request("POST", "/chat/completions", content)["choices"][0]["message"]["content"] or "")
 

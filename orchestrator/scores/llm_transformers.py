@@ -13,8 +13,8 @@ from orchestrator.scores.protocol import ANSWER_TOKENS
 class TransformersClient:
     """Asks a model that `LanguageModel` loads: `packaged`, a directory, an id of the hub."""
 
-    def __init__(self, model: str) -> None:
-        self._name = model
+    def __init__(self, model: str, *, answer_tokens: int = ANSWER_TOKENS) -> None:
+        self._name, self._answer_tokens = model, answer_tokens
 
     @cached_property
     def _model(self) -> Any:
@@ -29,7 +29,7 @@ class TransformersClient:
 
         Raises UserError where the model cannot be loaded. Of a prompt that is too long the end counts.
         """
-        text = self._answer(prompt, options.get("max_tokens", ANSWER_TOKENS), options.get("temperature", 0.0))
+        text = self._answer(prompt, options.get("max_tokens", self._answer_tokens), options.get("temperature", 0.0))
         return delphi("clients.client").Response(text=text)
 
     @torch.no_grad()

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from orchestrator.scores.autointerp import Autointerp, Scored, ScoredFile
-from orchestrator.scores.llm import Client, make_client
+from orchestrator.scores.llm import Client
 from orchestrator.scores.llm_openai import LlmError, OpenAiClient
+from orchestrator.scores.llm_transformers import TransformersClient
 from orchestrator.scores.protocol import PROTOCOLS
 from orchestrator.scores.scorers import Score
 from tests.support.openai_server import StartServer
@@ -16,6 +17,8 @@ from tests.support.words import Prose, WordReader
 
 PROTOCOL = replace(PROTOCOLS["laptop"], train=5, test=5, inactive=5, quantiles=5)
 """Few questions: the packaged model needs a second or two for each."""
+SHORT = 40
+"""Tokens of an answer."""
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +30,17 @@ def autointerp(prose: Prose, client: Any, *scorers: str) -> Autointerp:
     return Autointerp("words", prose.examples, scorers, client, seed=0)
 
 
+def packaged() -> Client:
+    return Client(TransformersClient("packaged", answer_tokens=SHORT))
+
+
 def run(prose: Prose, client: Any, file: Path, *scorers: str) -> Scored:
     (found,) = autointerp(prose, client, *scorers).run([[7]], {7: prose.word(" file")}, ScoredFile(file))
     return found
 
 
 def test_the_packaged_model_answers_and_what_says_nothing_is_counted(prose: Prose, tmp_path: Path) -> None:
-    found = run(prose, make_client("transformers:packaged"), tmp_path / "a", "fuzz", "detection", "intruder")
+    found = run(prose, packaged(), tmp_path / "a", "fuzz", "detection", "intruder")
     assert found.explanation
     for name, asked in (("fuzz", 10), ("detection", 10), ("intruder", 5)):
         score = found.scores[name]
@@ -45,8 +52,8 @@ def test_the_packaged_model_answers_and_what_says_nothing_is_counted(prose: Pros
 
 def test_a_server_gives_the_same_result(prose: Prose, start: StartServer, tmp_path: Path) -> None:
     _, url = start()
-    here = run(prose, make_client("transformers:packaged"), tmp_path / "here", "detection")
-    there = run(prose, make_client(f"openai:{url}"), tmp_path / "there", "detection")
+    here = run(prose, packaged(), tmp_path / "here", "detection")
+    there = run(prose, Client(OpenAiClient(url, answer_tokens=SHORT)), tmp_path / "there", "detection")
     assert there == here
 
 
