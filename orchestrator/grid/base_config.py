@@ -18,6 +18,9 @@ from orchestrator.saved import parse_json
 CODER_AXES = ("k", "expansion_factor", "variant", "seed")
 """Axes of a grid that every sweep has."""
 
+STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
+"""Schemes of MLflow's stores; it has given up directories."""
+
 RESERVED = ("mlartifacts", "mlflow.db", "mlflow.db-journal", "mlflow.db-shm", "mlflow.db-wal", "tokens")
 """What lies beside the sweeps in their storage."""
 
@@ -44,8 +47,14 @@ def check_text(field: str, text: str, *, path: bool = False) -> None:
 
 def check_tracking_uri(field: str, uri: str) -> None:
     """Refuse what is no address of a store of MLflow's. Raises UserError."""
-    if "://" not in uri and not uri.startswith("databricks"):
-        raise UserError(f"{field} {redact(uri)!r}: must be the address of a server, such as http://localhost:5000")
+    if uri.startswith("databricks"):
+        return
+    scheme, _, rest = uri.partition("://")
+    if scheme.partition("+")[0] not in STORES or not rest.strip("/"):
+        raise UserError(
+            f"{field} {redact(uri)!r}: must be the address of a server, such as http://localhost:5000, or of a "
+            f"database: {', '.join(f'{store}://...' for store in STORES[2:])}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -68,6 +68,10 @@ class Journal:
         with self._lock, self._path.open("a", encoding="utf-8") as file:
             file.write(line)
 
+    def experiment(self) -> str | None:
+        """The experiment that the sweep began in; None before it began, and in journals of older versions."""
+        return next((entry["experiment"] for entry, _ in self._read(0) if "experiment" in entry), None)
+
     def has(self, op: str, trial: str | None, **fields: object) -> bool:
         """Whether such an entry was written before."""
         wanted = json.loads(redact(json.dumps({"op": op, "trial": trial, **fields})))

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlencode
 
+from orchestrator.errors import UserError
 from orchestrator.names import digest, plain
 from orchestrator.redaction import redact
 from orchestrator.tracking.delivery import Delivery
@@ -34,6 +35,9 @@ class Tracker:
         artifact_root = (storage.resolve() / "mlartifacts").as_uri() if self._uri.startswith("sqlite") else None
         check_database(self._uri)
         self._journal = Journal(journal_dir)
+        self._experiment = experiment
+        if (began_in := self._journal.experiment()) not in (None, experiment):
+            raise UserError(f"resume {sweep!r}: was begun by {began_in}; resume it with that script, not {experiment}")
         self._open: set[str] = set()
         quieten_mlflow()
         connect = partial(Writer.connect, self._uri, artifact_root, experiment, sweep, self._journal)
@@ -41,7 +45,9 @@ class Tracker:
 
     def start_sweep(self, params: Mapping[str, object], tags: Mapping[str, str], config: Mapping[str, object]) -> None:
         """Open the parent run, or reopen it; `config` becomes its artifact `config.json`."""
-        self._append("start", None, params=_texts(params), tags=_tags(tags), config=dict(config))
+        self._append(
+            "start", None, params=_texts(params), tags=_tags(tags), config=dict(config), experiment=self._experiment
+        )
 
     def start_trial(self, trial: str, params: Mapping[str, object], tags: Mapping[str, str]) -> None:
         """Open the child run of `trial`, or reopen it."""

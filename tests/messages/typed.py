@@ -142,7 +142,7 @@ typed(
 typed(
     "a_server_without_its_scheme",
     ["--tracking-uri", "localhost:5000"],
-    r"tracking_uri 'localhost:5000': must be the address of a server, such as http://localhost:5000",
+    r"tracking_uri 'localhost:5000': must be the address of a server, such as http://localhost:5000, .*",
 )
 typed("a_directory_for_a_server", ["--tracking-uri", "mlruns"], r"tracking_uri 'mlruns': must be the address of .*")
 
@@ -216,3 +216,13 @@ typed(
     r"explainer 'openai:localhost:8000': must have an address, such as openai:http://localhost:8000/v1",
 )
 typed("an_llm_that_is_none", ["--explainer", "gpt-5"], r"explainer 'gpt-5': allowed are openai:URL .*")
+typed(
+    "a_directory_as_mlflow_had_them",
+    ["--tracking-uri", "file:///tmp/mlruns"],
+    r"tracking_uri 'file:.*': must be the .*",
+)
+typed(
+    "a_server_without_a_host",
+    ["--tracking-uri", "http://"],
+    r"tracking_uri 'http://': must be the address of a server, .*",
+)

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from mlflow import MlflowClient
 
+from orchestrator.errors import UserError
 from orchestrator.tracking.mlflow_store import default_uri
 from orchestrator.tracking.tracker import Tracker
 from tests.support.mlflow_runs import EXPERIMENT, REPOSITORY, SWEEP, open_tracker, runs, steps, wait_until
@@ -207,3 +208,13 @@ def test_files_that_were_uploaded_are_not_replaced_by_what_befell_them(storage: 
     client = MlflowClient(tracking_uri=default_uri(storage))
     kept = client.download_artifacts(run.info.run_id, "checkpoint/weights", str(tmp_path))
     assert Path(kept).read_text(encoding="utf-8") == "whole"
+
+
+def test_a_sweep_goes_on_with_its_own_script_only(storage: Path) -> None:
+    tracker = open_tracker(storage)
+    tracker.start_sweep({}, {}, {})
+    assert tracker.finish() == 0
+    with pytest.raises(UserError, match=f"was begun by {EXPERIMENT}; resume it with that script, not another"):
+        Tracker(None, "another", SWEEP, storage, storage / "journal")
+    again = open_tracker(storage)
+    assert again.finish() == 0
