@@ -141,7 +141,8 @@ def test_every_field_comes_back_from_json() -> None:
         context_length=33, train_tokens=6401, val_tokens=321, batch_tokens=63, micro_batch_tokens=7, lr=1e-5,
         warmup_steps=9, auxk_alpha=0.03, dead_window_tokens=11, shard_tokens=1025, shard_dtype="float32",
         exclude_first=False, massive_multiple=INF, store_gb=0.5, cache_dir=Path("cache/x"), gpus_per_trial=0.5,
-        explainer="transformers:packaged", scorer=("fuzz",), scores="study", checkpoint_every=12, max_failures=1, storage=Path("/elsewhere"),
+        explainer="transformers:packaged", scorer=("fuzz",), scores="study",
+        checkpoint_every=12, max_failures=1, storage=Path("/elsewhere"),
         tracking_uri="http://host:5000", name="n",
     )  # fmt: skip
     default = SweepConfig()
