@@ -60,11 +60,12 @@ figures: $(STAMP) ## Draw the figures of a sweep again from MLflow: make figures
 	@test -n "$$RUN" || { echo "error: say which sweep: make figures RUN=NAME" >&2; exit 2; }
 	@$(BIN)/python -m orchestrator.figures --storage="$$STORAGE" $(ARGS) -- "$$RUN"
 
-# The sweep tests start Ray, which wants the machine to itself; they run even where a test before them failed.
+# The sweep tests start Ray and wait for most of their time, so two files of them run beside each other; they run even
+# where a test before them failed.
 test: $(STAMP) ## Run every test
 	@status=0; \
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not sweep" || status=$$?; \
-	$(BIN)/python -m pytest -m sweep || status=$$?; \
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m sweep || status=$$?; \
 	exit $$status
 
 lint: $(STAMP) ## Check style, types, and which file imports which
