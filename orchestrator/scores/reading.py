@@ -21,8 +21,11 @@ from orchestrator.grid.config import SweepConfig
 from orchestrator.language_models.loading import LanguageModel, load_tokenizer, resolve_hookpoints
 from orchestrator.saved import read_json
 from orchestrator.scores import table
-from orchestrator.scores.latents import LatentSummary
-from orchestrator.trials.results import SCORES_DIRECTORY, result_of
+from orchestrator.scores.latent_page import comparison_page
+from orchestrator.scores.latents import CoderPage, LatentSummary
+from orchestrator.scores.pages import facts, page_of
+from orchestrator.scores.statistics import Difference, compare
+from orchestrator.trials.results import SCORES_DIRECTORY, result_of, scores_of
 
 
 class ActiveLatents(NamedTuple):
@@ -89,10 +92,37 @@ class TrainedTrial:
 
     def latents(self) -> tuple[LatentSummary, ...]:
         """The latents that were scored, with contexts, scores and neighbours. Raises UserError where none were."""
+        return table.summaries(self.table_of_latents)
+
+    @property
+    def table_of_latents(self) -> Path:
+        """`latents.parquet`, a row for each latent and scorer. Raises UserError where none was scored."""
         path = self.directory / SCORES_DIRECTORY / table.FILE
         if not path.is_file():
             raise UserError(f"trial {self.cell.name!r}: is not scored; sweeps/autointerp.py does it")
-        return table.summaries(path)
+        return path
+
+    def page(self) -> CoderPage:
+        """The data of its page of latents. Raises UserError where none was scored."""
+        scores = scores_of(self.directory) or {"metrics": {}}
+        return page_of(self.table_of_latents.parent, self.cell, facts(scores["metrics"], self.result))
+
+
+def differences(one: TrainedTrial, other: TrainedTrial) -> dict[str, Difference]:
+    """By scorer, the mean score of one trial's latents minus that of another's, of any sweeps, with intervals.
+
+    Of all latents, and of pairs of like firing rates. Raises UserError where one is not scored.
+    """
+    paths = one.table_of_latents, other.table_of_latents
+    both = [scorer for scorer in table.scorers(paths[0]) if scorer in table.scorers(paths[1])]
+    return {scorer: compare(*(table.population(path, scorer) for path in paths)) for scorer in both}
+
+
+def write_comparison(one: TrainedTrial, other: TrainedTrial, file: Path | str) -> None:
+    """A page of two trials beside each other. Raises UserError where one is not scored, or the file exists."""
+    if Path(file).exists():
+        raise UserError(f"file {str(file)!r}: exists; give another name")
+    Path(file).write_text(comparison_page(one.page(), other.page()), encoding="utf-8")
 
 
 def trials(sweep: Path | str) -> list[TrainedTrial]:

@@ -19,7 +19,7 @@ from orchestrator.driver.cli import main
 from orchestrator.errors import UserError
 from orchestrator.grid.config import SweepConfig
 from orchestrator.language_models.loading import LanguageModel
-from orchestrator.scores.reading import best_trial, trials
+from orchestrator.scores.reading import best_trial, differences, trials, write_comparison
 
 SCRIPTS = Path(__file__).parents[2] / "sweeps"
 GRIDS = ("smollm_grid", "smollm_ablation", "llama_grid", "transcoders")
@@ -130,7 +130,7 @@ def test_the_readme_looks_at_a_latent(transcoded: Transcoded, capsys: pytest.Cap
 
 
 @pytest.mark.sweep
-def test_a_trial_reads_back_as_it_was_scored(transcoded: Transcoded) -> None:
+def test_a_trial_reads_back_as_it_was_scored(transcoded: Transcoded, tmp_path: Path) -> None:
     best, *others = trials(transcoded.directory)
     assert all(best.result["val/fvu"] <= other.result["val/fvu"] for other in others)
     assert best_trial(transcoded.directory, variant="topk").cell.variant == "topk"
@@ -140,6 +140,15 @@ def test_a_trial_reads_back_as_it_was_scored(transcoded: Transcoded) -> None:
     for latent in best.latents()[:5]:
         rate = float(((active.latents == latent.latent) & (active.values != 0)).any(dim=-1)[:, 1:].double().mean())
         assert rate == pytest.approx(latent.firing_rate, rel=0.05, abs=1e-3)
+    found = differences(best, others[0])["example_embedding"]
+    opposite = differences(others[0], best)["example_embedding"]
+    assert found.everything.value == pytest.approx(-opposite.everything.value)
+    assert found.everything.low <= found.everything.value <= found.everything.high
+    write_comparison(best, others[0], tmp_path / "two.html")
+    page = (tmp_path / "two.html").read_text(encoding="utf-8")
+    assert best.cell.name in page and others[0].cell.name in page
+    with pytest.raises(UserError, match="exists; give another name"):
+        write_comparison(best, others[0], tmp_path / "two.html")
     with pytest.raises(UserError, match="no trained trial with"):
         best_trial(transcoded.directory, k=5)
     with pytest.raises(UserError, match="colour: is no axis"):

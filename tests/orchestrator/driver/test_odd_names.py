@@ -27,7 +27,8 @@ def test_a_sweep_of_odd_names_is_kept_shown_and_drawn(
         "", "smollm_grid", PRESETS,
         ["--model", *map(str, models), "--storage", str(storage), f"--name={name}", "--cache-dir", str(storage / "?c"),
          "--context-length", "32", "--train-tokens", "16384", "--val-tokens", "4096", "--batch-tokens", "512",
-         "--shard-tokens", "8192", "--warmup-steps", "2", "--hookpoint", "layers.1", "--k", "4", "--variant", "topk"],
+         "--shard-tokens", "8192", "--warmup-steps", "2", "--hookpoint", "layers.1", "--k", "4", "--variant", "topk",
+         "--scores", "none"],
     )  # fmt: skip
     assert status == 0, capfd.readouterr().err
     assert os.listdir(storage.parent) == [ODD], "nothing beside it"  # noqa: PTH208

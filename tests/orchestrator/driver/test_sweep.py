@@ -6,103 +6,33 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
-from safetensors.torch import load_file, save_file
 
 from models import SparseCoder
 from orchestrator.driver.claims import locked
 from orchestrator.driver.cli import main
 from orchestrator.figures.command import main as draw_figures
 from sweeps.smollm_grid import PRESETS
-
-SCRIPT = Path(__file__).parents[3] / "sweeps" / "smollm_grid.py"
-
-
-SIZES = {
-    "--context-length": "32", "--train-tokens": "49152", "--val-tokens": "8192", "--batch-tokens": "128",
-    "--shard-tokens": "8192", "--warmup-steps": "10", "--checkpoint-every": "25",
-    "--scores": "none",
-}  # fmt: skip
-
-
-GRID = {"--hookpoint": "layers.1 layers.2.mlp", "--k": "4", "--expansion-factor": "8", "--variant": "topk mp"}
-
-
-SHARDS = 6 + 1  # training and held-out
-
+from tests.support.sweeps import (
+    SCRIPT,
+    SHARDS,
+    command,
+    descendants,
+    finish,
+    finished,
+    gone,
+    half_done,
+    results,
+    runs_of,
+    until,
+)
 
 pytestmark = pytest.mark.sweep
-
-
-def command(model: Path, storage: Path, name: str, *more: str) -> list[str]:
-    flags = {"--model": str(model), "--storage": str(storage), "--name": name, **GRID, **SIZES}
-    words = [word for flag, values in flags.items() if flag not in more for word in (flag, *values.split())]
-    return [sys.executable, str(SCRIPT), *words, *more]
-
-
-def finish(*arguments: str, expect: int = 0, cwd: Path | None = None) -> str:
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=240, cwd=cwd)
-    assert done.returncode == expect, done.stdout[-2000:] + done.stderr[-4000:]
-    return done.stdout + done.stderr
-
-
-def results(storage: Path, name: str) -> dict[str, dict[str, float]]:
-    return json.loads((storage / name / "results.json").read_text(encoding="utf-8"))["results"]
-
-
-def gone(processes: set[int], seconds: float = 120) -> None:
-    """Wait for processes to end: Ray's do so by themselves once their parent has."""
-    end = time.monotonic() + seconds
-    while left := {pid for pid in processes if Path(f"/proc/{pid}").exists()}:
-        assert time.monotonic() < end, [Path(f"/proc/{pid}/status").read_text(encoding="utf-8") for pid in left]
-        time.sleep(0.1)
-
-
-def until(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert process.poll() is None, "the sweep ended before it could be disturbed"
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
-def descendants(root: int) -> Iterator[tuple[int, str]]:
-    """Process ids and command lines below `root`."""
-    parents, lines = {}, {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            parents[int(entry.name)] = int((entry / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
-            lines[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
-        except (OSError, ValueError):
-            continue
-    for pid in parents:
-        ancestor = pid
-        while ancestor in parents and ancestor != root:
-            ancestor = parents[ancestor]
-        if ancestor == root and pid != root:
-            yield pid, lines[pid]
-
-
-def finished(directory: Path) -> list[Path]:
-    return [path.parent for path in directory.glob("trials/*/result.json")]
-
-
-def half_done(directory: Path) -> list[Path]:
-    """Trials that have a checkpoint and no result."""
-    trials = [path.parent for path in directory.glob("trials/*/step-*")]
-    return [trial for trial in trials if not (trial / "result.json").exists()]
-
-
-def runs_of(storage: Path, sweep: str) -> list[object]:
-    client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
-    experiment = client.get_experiment_by_name("smollm_grid")
-    return [run for run in client.search_runs([experiment.experiment_id]) if run.data.tags["sweep.name"] == sweep]
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +47,7 @@ def undisturbed(tiny_model: Path, storage: Path) -> str:
     (here / "kernels").mkdir(parents=True)
     for file in ("models.py", "kernels/__init__.py"):
         (here / file).write_text("raise ImportError('not this one')", encoding="utf-8")
-    return finish(*command(tiny_model, storage, "undisturbed"), cwd=here)
+    return finish(*command(tiny_model, storage, "undisturbed", "--cache-dir", str(storage / "cache")), cwd=here)
 
 
 def test_every_trial_is_scored_from_one_forward_per_shard(undisturbed: str, storage: Path) -> None:
@@ -214,8 +144,8 @@ def test_a_killed_driver_continues_as_if_undisturbed(undisturbed: str, tiny_mode
 
 @pytest.mark.parametrize(
     ("asking", "to"),
-    [(signal.SIGTERM, os.kill), (signal.SIGHUP, os.killpg)],
-    ids=["kill", "a terminal that closes"],
+    [(signal.SIGTERM, os.killpg)],
+    ids=["a job scheduler"],
 )
 def test_an_interrupted_sweep_ends_in_order_and_goes_on_with_what_it_printed(
     asking: signal.Signals, to: Callable[[int, int], None], undisturbed: str, tiny_model: Path, storage: Path
@@ -243,51 +173,11 @@ def test_an_interrupted_sweep_ends_in_order_and_goes_on_with_what_it_printed(
     assert {run.info.status for run in runs_of(storage, name)} == {"FINISHED"}
 
 
-def test_what_is_interrupted_before_it_begins_leaves_nothing(tiny_model: Path, storage: Path) -> None:
-    process = subprocess.Popen(command(tiny_model, storage, "early"), stderr=subprocess.PIPE, text=True)
-    until((storage / "early").is_dir, process)
-    process.terminate()
-    _, errors = process.communicate(timeout=240)
-    assert process.returncode == 143
-    assert errors.splitlines()[-1] == "interrupted; nothing had begun"
-    assert not (storage / "early").exists()
-
-
-def test_a_machine_without_memory_ends_a_sweep_with_one_reason(tiny_model: Path, storage: Path) -> None:
-    words = command(tiny_model, storage, "no-memory", "--max-failures", "1")
-    everything_is_too_much = os.environ | {"RAY_memory_usage_threshold": "0.01"}
-    done = subprocess.run(words, capture_output=True, text=True, timeout=600, env=everything_is_too_much, check=False)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    failed = [line for line in done.stdout.splitlines() if line.startswith("failed: ")]
-    assert len(failed) == 4
-    assert any("killed for memory; smaller --shard-tokens" in line for line in failed)
-
-
-def test_nan_activations_fail_their_trials_only(tiny_model: Path, storage: Path, tmp_path: Path) -> None:
-    poisoned = tmp_path / "poisoned"
-    shutil.copytree(tiny_model, poisoned)
-    weights = load_file(poisoned / "model.safetensors")
-    weights["model.layers.2.mlp.down_proj.weight"][0, 0] = float("nan")
-    save_file(weights, poisoned / "model.safetensors", {"format": "pt"})
-    output = finish(*command(poisoned, storage, "poisoned"), expect=1)
-    found = results(storage, "poisoned")
-    failed = {name for name, result in found.items() if "failure" in result}
-    assert failed == {name for name in found if "layers.2.mlp" in name}
-    assert "hookpoint layers.2.mlp: " in output
-    for run in runs_of(storage, "poisoned"):
-        if run.info.run_name in found:
-            assert run.info.status == ("FAILED" if run.info.run_name in failed else "FINISHED")
-            assert ("NaN" in run.data.tags.get("failure_reason", "")) == (run.info.run_name in failed)
-
-
-def test_activations_on_disk_spare_the_model(undisturbed: str, tiny_model: Path, storage: Path, tmp_path: Path) -> None:
-    for name, computed in (("cold", SHARDS), ("warm", 0)):
-        finish(*command(tiny_model, storage, name, "--cache-dir", str(tmp_path), "--variant", "topk"))
-        content = json.loads((storage / name / "results.json").read_text(encoding="utf-8"))
-        assert content["counters"]["shards_computed"] == computed
-        expected = {key: value for key, value in results(storage, "undisturbed").items() if "topk" in key}
-        assert content["results"] == expected
+def test_activations_on_disk_spare_the_model(undisturbed: str, tiny_model: Path, storage: Path) -> None:
+    finish(*command(tiny_model, storage, "warm", "--cache-dir", str(storage / "cache"), "--variant", "topk"))
+    content = json.loads((storage / "warm" / "results.json").read_text(encoding="utf-8"))
+    assert content["counters"]["shards_computed"] == 0
+    assert content["results"] == {key: value for key, value in results(storage, "undisturbed").items() if "topk" in key}
 
 
 BAD = {
