@@ -54,16 +54,14 @@ def _in_its_own_precision(method: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(method)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
-        if _device_type(args) == "meta" or not torch.is_autocast_enabled(_device_type(args)):
+        coder: Any = args[0]
+        device = coder.W_dec.device.type
+        if device == "meta" or not torch.is_autocast_enabled(device):
             return method(*args, **kwargs)
-        with torch.autocast(_device_type(args), enabled=False):
+        with torch.autocast(device, enabled=False):
             return method(*args, **kwargs)
 
     return run
-
-
-def _device_type(args: tuple[Any, ...]) -> str:
-    return str(args[0].W_dec.device.type)
 
 
 class Coder(nn.Module):

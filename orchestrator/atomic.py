@@ -1,4 +1,4 @@
-"""Directories that are either complete or absent, whoever else is writing them at the same time."""
+"""Files and directories that are either complete or as they were, whoever else is writing them at the same time."""
 
 import secrets
 import shutil
@@ -26,3 +26,15 @@ def atomic_directory(final: Path) -> Iterator[Path]:
                 raise
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextmanager
+def atomic_file(final: Path) -> Iterator[Path]:
+    """Yield a path beside `final`; what the block writes there takes its place when it ends without an exception."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = final.with_name(f".{final.name}.{secrets.token_hex(6)}")
+    try:
+        yield unfinished
+        unfinished.rename(final)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,6 +14,19 @@ from orchestrator.activations.tables import ActivationError
 
 PREFETCH = 2
 """Shards asked for ahead of the one being read."""
+
+
+class Shards(Protocol):
+    """Where shards come from: a `ShardReader`, or what reads like one."""
+
+    def read(self, split: str, index: int, upcoming: list[int]) -> Shard:
+        """One shard; `upcoming` are asked for next."""
+
+
+def held_out_shards(reader: Shards, shards: int) -> Iterator[Shard]:
+    """Those of the validation tokens, in order."""
+    for index in range(shards):
+        yield reader.read("val", index, list(range(index + 1, min(index + 1 + PREFETCH, shards))))
 
 
 @dataclass(frozen=True)
@@ -39,8 +52,7 @@ class ShardReader:
 
     def held_out(self, shards: int, batch_tokens: int) -> Iterator[tuple[Batch, Tensor]]:
         """All usable validation tokens in order, and whether each is massive, [B] bool."""
-        for index in range(shards):
-            shard = self.read("val", index, list(range(index + 1, min(index + 1 + PREFETCH, shards))))
+        for shard in held_out_shards(self, shards):
             usable = np.flatnonzero(shard.usable_T)
             for start in range(0, len(usable), batch_tokens):
                 rows = usable[start : start + batch_tokens]

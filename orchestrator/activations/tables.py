@@ -6,7 +6,6 @@ its file on disk is named by its content. Shape suffixes: N sequences, L positio
 
 import hashlib
 import logging
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
+
+from orchestrator.atomic import atomic_file
 
 FLOAT16_MAX = 65504.0
 
@@ -76,14 +77,12 @@ def to_table(
 
 def write_table(table: pa.Table, path: Path) -> None:
     """Write Arrow IPC so that `path` is either absent or complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-    try:
-        with pa.OSFile(str(unfinished), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-            writer.write_table(table)
-        unfinished.rename(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with (
+        atomic_file(path) as unfinished,
+        pa.OSFile(str(unfinished), "wb") as sink,
+        pa.ipc.new_file(sink, table.schema) as writer,
+    ):
+        writer.write_table(table)
 
 
 def read_table(path: Path) -> pa.Table | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from orchestrator.command_line.read import reader_may_leave
 from orchestrator.driver.printed_commands import resume_command, show_command
-from orchestrator.driver.scores_report import differences_table, scores_table, write_comparisons
+from orchestrator.driver.scores_report import differences_table, place, scores_table, write_comparisons
 from orchestrator.figures.files import PAGE
 from orchestrator.grid.base_config import BaseConfig
 from orchestrator.grid.cells import Cell
@@ -62,13 +62,11 @@ def comparison_table(cells: Sequence[Cell], results: Mapping[str, Mapping[str, A
         "| hookpoint | expansion | k | " + " | ".join(f"{variant} FVU" for variant in variants) + " | lowest |",
         "|---|---|---|" + "---|" * (len(variants) + 1),
     ]
-    models = {cell.model for cell in cells}
     for (model, hookpoint, expansion), found in by_point(cells, results).items():
-        place = (f"{model} {hookpoint}" if len(models) > 1 else hookpoint).replace("|", "\\|")  # ends a table's cell
         for k in sorted({k for k, _ in found}):
             row = {variant: found.get((k, variant), math.nan) for variant in variants}
             shown = " | ".join("-" if math.isnan(value) else f"{value:.4f}" for value in row.values())
-            lines.append(f"| {place} | {expansion} | {k} | {shown} | {_lowest(row)} |")
+            lines.append(f"| {place(model, hookpoint, cells)} | {expansion} | {k} | {shown} | {_lowest(row)} |")
     return "\n".join(lines) + (f"\n\nMean of {seeds} seeds." if seeds > 1 else "")
 
 

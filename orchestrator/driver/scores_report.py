@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.grid.cells import Cell
 from orchestrator.scores import table
 from orchestrator.scores.latent_page import comparison_page
-from orchestrator.scores.pages import facts, page_of
+from orchestrator.scores.pages import page_of
 from orchestrator.scores.statistics import Interval, Population, compare
 
 Results = Mapping[str, Mapping[str, Any]]
@@ -28,7 +28,8 @@ def scores_table(cells: Sequence[Cell], results: Results, scores: Results) -> st
         metrics, result = scores[cell.name]["metrics"], results[cell.name]
         lines.append(
             _row([
-                place(cell, cells), cell.expansion_factor, cell.k, cell.variant, cell.seed, f"{result['val/fvu']:.4f}",
+                place(cell.model, cell.hookpoint, cells),
+                cell.expansion_factor, cell.k, cell.variant, cell.seed, f"{result['val/fvu']:.4f}",
                 f"{metrics.get(RECOVERED, math.nan):.3f}", f"{result['dead_pct']:.1f}",
                 *(_mean(metrics, scorer) for scorer in scorers),
             ])
@@ -62,7 +63,7 @@ def differences_table(cells: Sequence[Cell], files: Mapping[str, Path]) -> str:
             for scorer in sorted({scorer for path in ours for scorer in table.scorers(path)}):
                 found = compare(_together(ours, scorer), _together(theirs, scorer))
                 if not math.isnan(found.everything.value):
-                    row = [place(here[0], cells), *point[2:], f"{variant} - topk", scorer]
+                    row = [place(*point[:2], cells), *point[2:], f"{variant} - topk", scorer]
                     lines.append(_row([*row, _shown(found.everything), _shown(found.matched), found.pairs]))
     if not lines:
         return ""
@@ -72,8 +73,8 @@ def differences_table(cells: Sequence[Cell], files: Mapping[str, Path]) -> str:
 
 def write_comparisons(
     directory: Path, cells: Sequence[Cell], files: Mapping[str, Path], results: Results, scores: Results
-) -> bool:
-    """A page of latents for each coder that is not TopK, beside TopK's, of the first seed; False where none can be."""
+) -> None:
+    """A page of latents for each coder that is not TopK, beside TopK's, of the first seed."""
     by_key = {(_point(cell), cell.seed, cell.variant): cell for cell in cells if cell.name in files}
     first = min((cell.seed for cell in cells), default=0)
     pairs = [
@@ -84,22 +85,20 @@ def write_comparisons(
     for cell, other in pairs:
         directory.mkdir(parents=True, exist_ok=True)
         ours, theirs = (
-            page_of(files[each.name].parent, each, facts(scores[each.name]["metrics"], results[each.name]))
-            for each in (cell, other)
+            page_of(files[each.name], each, scores[each.name]["metrics"], results[each.name]) for each in (cell, other)
         )
         html = comparison_page(ours, theirs)
         (directory / f"{cell.name}.html").write_text(html, encoding="utf-8")
-    return bool(pairs)
 
 
 def _point(cell: Cell) -> tuple[str, str, int, int]:
     return cell.model, cell.hookpoint, cell.expansion_factor, cell.k
 
 
-def place(cell: Cell, cells: Sequence[Cell]) -> str:
-    """Where a cell's coder belongs, with the model's name where there are several."""
+def place(model: str, hookpoint: str, cells: Sequence[Cell]) -> str:
+    """Where a coder belongs, with the model's name where there are several."""
     models = {each.model for each in cells}
-    return (f"{cell.model} {cell.hookpoint}" if len(models) > 1 else cell.hookpoint).replace("|", "\\|")
+    return (f"{model} {hookpoint}" if len(models) > 1 else hookpoint).replace("|", "\\|")  # ends a table's cell
 
 
 def _files(cells: Sequence[Cell], variant: str, files: Mapping[str, Path]) -> list[Path]:

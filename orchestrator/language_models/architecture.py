@@ -11,10 +11,10 @@ import torch
 import transformers
 from torch import nn
 
-# The classes that load a checkpoint whole, tried in this order.
 _TABLE_SIZES = {"ctrl": "n_positions", "mpt": "max_seq_len"}
 """Architectures whose table of positions is neither a parameter nor a buffer, and the field that has its size."""
 
+# The classes that load a checkpoint whole, tried in this order.
 LOADERS = (transformers.AutoModelForCausalLM, transformers.AutoModelForImageTextToText)
 
 

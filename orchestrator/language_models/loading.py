@@ -39,10 +39,10 @@ MADE_HERE = {
     "small-llama": (small_llama_directory, small_llama_fingerprint),
 }
 
+_LONGEST_REASON = 300
+_PROBE = "Some text, 1234 words:\n\n  def f(x): return [x]"
 
 log = logging.getLogger(__name__)
-
-_LONGEST_REASON = 300
 
 
 def load_tokenizer(model: str) -> Any:
@@ -96,16 +96,13 @@ def check_model(model: str, context_length: int) -> None:
     _warn_of_another_tokenizer(source, load_tokenizer(model))
 
 
-PROBE = "Some text, 1234 words:\n\n  def f(x): return [x]"
-
-
 def _warn_of_another_tokenizer(source: dict[str, Any], tokenizer: Any) -> None:
     """transformers lets the class that is named beside a tokenizer.json replace parts of it, without a word."""
     file = Path(source["pretrained_model_name_or_path"]) / "tokenizer.json"
     if not file.is_file():
         return
-    told = tokenizers.Tokenizer.from_file(os.fspath(file)).encode(PROBE, add_special_tokens=False).ids
-    if tokenizer(PROBE, add_special_tokens=False)["input_ids"] != told:
+    told = tokenizers.Tokenizer.from_file(os.fspath(file)).encode(_PROBE, add_special_tokens=False).ids
+    if tokenizer(_PROBE, add_special_tokens=False)["input_ids"] != told:
         log.warning(
             "the tokenizer of %s splits text otherwise than its tokenizer.json says: it is loaded as a %s, which "
             "tokenizer_config.json names",

@@ -12,7 +12,7 @@ from torch import Tensor
 from models import SparseCoder
 from orchestrator.language_models.loading import LanguageModel
 from orchestrator.scores.autointerp import Scored
-from orchestrator.scores.dictionary import directions
+from orchestrator.scores.dictionary import decoder_rows, directions
 from orchestrator.scores.examples import TokenTexts
 from orchestrator.scores.latents import LatentSummary
 from orchestrator.scores.reconstruction import Firing
@@ -70,8 +70,7 @@ def _written(model: LanguageModel, coder: SparseCoder, latents: Tensor) -> Tenso
     head = model.model.get_output_embeddings()
     if not model.predicts or head is None or head.weight.shape[1] != coder.d_in:
         return None
-    rows_MD = coder.W_dec.detach().float()
-    rows_ND = (rows_MD.mean(dim=0) if rows_MD.ndim == 3 else rows_MD)[latents]
+    rows_ND = decoder_rows(coder)[latents]
     unembedding_VD: Tensor = head.weight.float().to(rows_ND)
     return (rows_ND * _gain(model.base, coder.d_in).to(rows_ND)) @ unembedding_VD.T
 

@@ -21,11 +21,15 @@ MOST_LATENTS = 1 << 14
 _ROWS = 2048
 
 
-def directions(coder: SparseCoder) -> Tensor:
-    """What each latent writes, of length 1, [M, D]; the mean over steps where each has a decoder of its own."""
+def decoder_rows(coder: SparseCoder) -> Tensor:
+    """What each latent writes at an activation of 1, [M, D]; the mean over steps where each has its own decoder."""
     rows_MD: Tensor = coder.W_dec.detach().float()
-    rows_MD = rows_MD.mean(dim=0) if rows_MD.ndim == 3 else rows_MD
-    return torch.nn.functional.normalize(rows_MD, dim=-1)
+    return rows_MD.mean(dim=0) if rows_MD.ndim == 3 else rows_MD
+
+
+def directions(coder: SparseCoder) -> Tensor:
+    """`decoder_rows` of length 1, [M, D]."""
+    return torch.nn.functional.normalize(decoder_rows(coder), dim=-1)
 
 
 def firing_rates(firing: Firing) -> dict[str, list[float]]:

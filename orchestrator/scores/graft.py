@@ -5,7 +5,6 @@ Shape suffixes: N sequences, L positions, D width of the hookpoint, V vocabulary
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -105,8 +104,8 @@ def faithfulness(
 def scores(found: Mapping[str, Losses]) -> dict[str, float]:
     """The figures of `faithfulness` from the losses of its three changes."""
     sae, original = found["sae"], found["original"].cross_entropy
-    performance: dict[str, Any] = {"ce_loss_without_sae": original}
-    behaviour: dict[str, Any] = {}
+    performance = {"ce_loss_without_sae": original}
+    behaviour: dict[str, float] = {}
     for name in ("sae", "ablation", "mean_ablation"):
         performance[f"ce_loss_with_{name}"] = found[name].cross_entropy
         behaviour[f"kl_div_with_{name}"] = found[name].kl

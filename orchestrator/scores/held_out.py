@@ -5,13 +5,12 @@ Shape suffixes: B tokens of a batch, D width.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from orchestrator.activations.reader import PREFETCH
+from orchestrator.activations.reader import Shards, held_out_shards
 from orchestrator.activations.shards import Shard
 
 
@@ -33,13 +32,6 @@ class HeldOut:
     """Of the target's norm among the ordinary tokens of its shard, 0 to 3, int64."""
 
 
-class Shards(Protocol):
-    """Where shards come from: a `ShardReader`, or what reads like one."""
-
-    def read(self, split: str, index: int, upcoming: list[int]) -> Shard:
-        """One shard; `upcoming` are asked for next."""
-
-
 @dataclass(frozen=True)
 class HeldOutTokens:
     """All held-out tokens of one trial, in order."""
@@ -50,8 +42,7 @@ class HeldOutTokens:
 
     def __iter__(self) -> Iterator[HeldOut]:
         first = 0
-        for index in range(self.shards):
-            shard = self.reader.read("val", index, list(range(index + 1, min(index + 1 + PREFETCH, self.shards))))
+        for shard in held_out_shards(self.reader, self.shards):
             quartile_T = _quartiles(shard)
             tokens = len(shard.usable_T)
             for start in range(0, tokens, self.batch_tokens):

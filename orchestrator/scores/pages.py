@@ -19,15 +19,10 @@ FACTS = {
 """Figures of a trial, and what the page calls them."""
 
 
-def facts(scores: Mapping[str, float], result: Mapping[str, float]) -> dict[str, str]:
-    """Those of `FACTS` that there are, as text."""
+def page_of(path: Path, cell: Cell, scores: Mapping[str, float], result: Mapping[str, float]) -> CoderPage:
+    """The page of the trial whose latents are in the table at `path`, with its metrics."""
     found = {**result, **scores}
-    return {name: f"{found[key]:.4g}" for key, name in FACTS.items() if key in found}
-
-
-def page_of(directory: Path, cell: Cell, more: Mapping[str, str]) -> CoderPage:
-    """The page of the trial whose scores are in `directory`."""
     where = {name: str(value) for name, value in cell.params.items()}
-    path = directory / table.FILE
+    facts = {name: f"{found[key]:.4g}" for key, name in FACTS.items() if key in found}
     chance = {scorer: CHANCE[scorer] for scorer in table.scorers(path)}
-    return CoderPage(cell.name, where | dict(more), chance, table.summaries(path))
+    return CoderPage(cell.name, where | facts, chance, table.summaries(path))

@@ -23,7 +23,7 @@ from orchestrator.saved import read_json
 from orchestrator.scores import table
 from orchestrator.scores.latent_page import comparison_page
 from orchestrator.scores.latents import CoderPage, LatentSummary
-from orchestrator.scores.pages import facts, page_of
+from orchestrator.scores.pages import page_of
 from orchestrator.scores.statistics import Difference, compare
 from orchestrator.trials.results import SCORES_DIRECTORY, result_of, scores_of
 
@@ -105,7 +105,7 @@ class TrainedTrial:
     def page(self) -> CoderPage:
         """The data of its page of latents. Raises UserError where none was scored."""
         scores = scores_of(self.directory) or {"metrics": {}}
-        return page_of(self.table_of_latents.parent, self.cell, facts(scores["metrics"], self.result))
+        return page_of(self.table_of_latents, self.cell, scores["metrics"], self.result)
 
 
 def differences(one: TrainedTrial, other: TrainedTrial) -> dict[str, Difference]:

@@ -4,7 +4,6 @@ A new scorer is made for every latent: they draw from a generator of their own, 
 latents came before.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -18,9 +17,8 @@ from orchestrator.scores.delphi import delphi
 SHOWN = 5
 """Examples in one question to the LLM, as in delphi's own runs; the numbers of examples are multiples of it."""
 
-EMBEDDING = WITHOUT_LLM
 NEED_EXPLANATION = ("fuzz", "detection")
-CHANCE: Mapping[str, float] = MappingProxyType({EMBEDDING: 0.5, "fuzz": 0.5, "detection": 0.5, "intruder": 1 / SHOWN})
+CHANCE: Mapping[str, float] = MappingProxyType({WITHOUT_LLM: 0.5, "fuzz": 0.5, "detection": 0.5, "intruder": 1 / SHOWN})
 """Scorers, and what each gives to a latent that means nothing."""
 
 
@@ -84,10 +82,5 @@ def _balanced_accuracy(answers: Sequence[Any]) -> Score:
 
 
 _SCORERS: Mapping[str, Callable[[Any, Any, Any], Awaitable[Score]]] = MappingProxyType(
-    {EMBEDDING: _embedding, "fuzz": _fuzz, "detection": _detection, "intruder": _intruder}
+    {WITHOUT_LLM: _embedding, "fuzz": _fuzz, "detection": _detection, "intruder": _intruder}
 )
-
-
-def score_now(scorer: str, record: Any, client: Any, encoder: Any) -> Score:
-    """`score` where no event loop runs."""
-    return asyncio.run(score(scorer, record, client, encoder))

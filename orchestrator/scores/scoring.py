@@ -1,7 +1,6 @@
 """Scores of one trained trial, from its coder on disk to a file of figures and a table of latents."""
 
 import functools
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,19 +11,21 @@ import numpy as np
 import torch
 
 from models import SparseCoder
-from orchestrator.language_models.loading import LanguageModel, load_tokenizer
+from orchestrator.activations.reader import Shards
+from orchestrator.language_models.loading import LanguageModel, default_device, load_tokenizer
 from orchestrator.names import digest
 from orchestrator.scores import dictionary, graft, pages, table
 from orchestrator.scores.activations import activations_of, draw
 from orchestrator.scores.autointerp import Autointerp, Scored, ScoredFile
 from orchestrator.scores.describe import describe
 from orchestrator.scores.examples import Examples, TokenTexts
-from orchestrator.scores.held_out import HeldOutTokens, Shards
+from orchestrator.scores.held_out import HeldOutTokens
 from orchestrator.scores.latent_page import latents_page
 from orchestrator.scores.llm import make_client
 from orchestrator.scores.protocol import Protocol
 from orchestrator.scores.reconstruction import Firing, Reconstruction, reconstruction
 from orchestrator.scores.scorers import CHANCE
+from orchestrator.scores.statistics import Population
 from orchestrator.trials.results import SCORES_DIRECTORY, keep_scores, result_of, scores_of
 from orchestrator.trials.trial import TrialJob
 
@@ -73,7 +74,7 @@ def _language_model(model: str) -> LanguageModel:
 def score(job: ScoringJob, reader: Shards) -> None:
     """Score a trial; what is scored already is not scored again. Raises what the model, the coder or an LLM raises."""
     sweep = job.trial.sweep
-    coder = SparseCoder.load_from_disk(job.trial.directory / "coder", "cuda" if torch.cuda.is_available() else "cpu")
+    coder = SparseCoder.load_from_disk(job.trial.directory / "coder", default_device())
     coder.requires_grad_(False)
     tokens_NL = np.load(job.tokens, mmap_mode="r")
     held_out = HeldOutTokens(reader, sweep.shards("val"), sweep.batch_tokens)
@@ -82,11 +83,13 @@ def score(job: ScoringJob, reader: Shards) -> None:
     texts = TokenTexts(load_tokenizer(job.model))
     scored = _latents(job, coder, found.firing, held_out, tokens_NL, texts)
     summaries = describe(coder, _language_model(job.model), scored, found.firing, texts)
-    table.write(job.directory / table.FILE, scored, summaries)
-    figures |= _summaries(job, scored)
-    page = pages.page_of(job.directory, job.trial.cell, pages.facts(figures, result_of(job.trial.directory) or {}))
+    latents_file = job.directory / table.FILE
+    table.write(latents_file, scored, summaries)
+    populations = {scorer: table.population(latents_file, scorer) for scorer in table.scorers(latents_file)}
+    figures |= _summaries(populations, scored)
+    page = pages.page_of(latents_file, job.trial.cell, figures, result_of(job.trial.directory) or {})
     (job.directory / pages.FILE).write_text(latents_page(page), encoding="utf-8")
-    more = {"firing_rates": dictionary.firing_rates(found.firing), **_details(job, coder.cfg.k)}
+    more = {"firing_rates": dictionary.firing_rates(found.firing), **_details(coder, populations)}
     keep_scores(job.trial.directory, {"metrics": figures, "times": _times(job), **more})
 
 
@@ -128,15 +131,14 @@ def _latents(
     return autointerp.run(draws, activations, ScoredFile(job.scored_file))
 
 
-def _summaries(job: ScoringJob, scored: Sequence[Scored]) -> dict[str, float]:
+def _summaries(populations: Mapping[str, Population], scored: Sequence[Scored]) -> dict[str, float]:
     """`autointerp/SCORER/FIGURE`, and how many latents were drawn and could not be scored."""
-    path = job.directory / table.FILE
     found = {
         "autointerp/latents": float(len(scored)),
         "autointerp/too_few_examples": float(sum(not each.scores for each in scored)),
     }
-    for scorer in table.scorers(path):
-        summary = table.population(path, scorer).summary(CHANCE[scorer]) | {"chance": CHANCE[scorer]}
+    for scorer, population in populations.items():
+        summary = population.summary(CHANCE[scorer]) | {"chance": CHANCE[scorer]}
         answers = [each.scores[scorer] for each in scored if scorer in each.scores]
         asked = sum(answer.answers + answer.unparseable for answer in answers)
         summary["unparseable_pct"] = 100.0 * sum(answer.unparseable for answer in answers) / max(asked, 1)
@@ -144,11 +146,9 @@ def _summaries(job: ScoringJob, scored: Sequence[Scored]) -> dict[str, float]:
     return found
 
 
-def _details(job: ScoringJob, k: int) -> dict[str, Mapping[str, Any]]:
+def _details(coder: SparseCoder, populations: Mapping[str, Population]) -> Mapping[str, Any]:
     """Means with intervals by firing rate, and by when a pursuit chooses a latent."""
-    path = job.directory / table.FILE
-    populations = {scorer: table.population(path, scorer) for scorer in table.scorers(path)}
     details = {"by_firing_rate": {scorer: each.by_rate() for scorer, each in populations.items()}}
-    if job.trial.cell.coder.recipe.choice == "pursuit":
-        details["by_step"] = {scorer: each.by_step(k) for scorer, each in populations.items()}
-    return json.loads(json.dumps(details))  # type: ignore[no-any-return]
+    if coder.cfg.recipe.choice == "pursuit":
+        details["by_step"] = {scorer: each.by_step(coder.cfg.k) for scorer, each in populations.items()}
+    return details

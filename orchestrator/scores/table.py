@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from orchestrator.atomic import atomic_file
 from orchestrator.scores.autointerp import Scored
 from orchestrator.scores.latents import Context, LatentSummary
 from orchestrator.scores.statistics import Population
@@ -43,9 +44,8 @@ SCHEMA = pa.schema(
 def write(path: Path, scored: Sequence[Scored], summaries: Sequence[LatentSummary]) -> None:
     """Write scored latents and the summaries of the same; `path` is complete or as it was."""
     rows = [row for pair in zip(scored, summaries, strict=True) for row in _rows(*pair)]
-    unfinished = path.with_name(f".{path.name}")
-    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), unfinished, compression="zstd")
-    unfinished.rename(path)
+    with atomic_file(path) as unfinished:
+        pq.write_table(pa.Table.from_pylist(rows, SCHEMA), unfinished, compression="zstd")
 
 
 def _rows(scored: Scored, summary: LatentSummary) -> list[dict[str, Any]]:

@@ -49,12 +49,19 @@ class Journal:
         self._last_step: dict[tuple[str | None, str], int] = {}
         self.id = ""
         """Hex name of this journal: two sweeps that share a name and an MLflow server are told apart by it."""
+        self.experiment: str | None = None
+        """The experiment that the sweep began in; None before it began, and in journals of older versions."""
+        self.uploads: set[tuple[str | None, str | None]] = set()
+        """Trials and artifact paths of what was to be uploaded when this journal was opened."""
         self._close_torn_line()
         for entry, _ in self._read(0):
             if entry["op"] == "journal":
                 self.id = entry["id"]
             elif entry["op"] == "metrics":
                 self._last_step.update({(entry["trial"], key): entry["step"] for key in entry["data"]})
+            elif entry["op"] == "artifacts":
+                self.uploads.add((entry["trial"], entry["to"]))
+            self.experiment = self.experiment or entry.get("experiment")
         if self.id:
             self.state = self._load_state()
         else:
@@ -67,15 +74,6 @@ class Journal:
         line = redact(json.dumps(entry, default=str)) + "\n"
         with self._lock, self._path.open("a", encoding="utf-8") as file:
             file.write(line)
-
-    def experiment(self) -> str | None:
-        """The experiment that the sweep began in; None before it began, and in journals of older versions."""
-        return next((entry["experiment"] for entry, _ in self._read(0) if "experiment" in entry), None)
-
-    def has(self, op: str, trial: str | None, **fields: object) -> bool:
-        """Whether such an entry was written before."""
-        wanted = json.loads(redact(json.dumps({"op": op, "trial": trial, **fields})))
-        return any(entry.items() >= wanted.items() for entry, _ in self._read(0))
 
     def append_metrics(self, trial: str | None, metrics: Mapping[str, float], step: int) -> None:
         """Write the metrics not yet written at this or a later step: a restored trial repeats steps it has logged."""
@@ -106,10 +104,7 @@ class Journal:
             return State(**json.loads(self._state_path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return State()
-        except (
-            TypeError,
-            ValueError,
-        ):  # left empty by a crash of the machine; sending everything again creates nothing twice
+        except (TypeError, ValueError):  # left so by a crash of the machine; sent again, nothing is created twice
             _logger.warning("%s is unreadable: every entry of the journal is sent again", self._state_path)
             return State()
 

@@ -36,7 +36,7 @@ class Tracker:
         check_database(self._uri)
         self._journal = Journal(journal_dir)
         self._experiment = experiment
-        if (began_in := self._journal.experiment()) not in (None, experiment):
+        if (began_in := self._journal.experiment) not in (None, experiment):
             raise UserError(f"resume {sweep!r}: was begun by {began_in}; resume it with that script, not {experiment}")
         self._open: set[str] = set()
         quieten_mlflow()
@@ -67,11 +67,11 @@ class Tracker:
     ) -> None:
         """Upload what is in `directory`, or the file of that name. It is read later, so it has to stay where it is.
 
-        `once`: not where it was asked for before, so that what befell the files since replaces nothing.
+        `once`: not where an earlier session of the sweep asked for it, so that what befell the files since replaces
+        nothing.
         """
-        fields = {"path": str(directory.resolve()), "to": artifact_path}
-        if not (once and self._journal.has("artifacts", trial, **fields)):
-            self._append("artifacts", trial, **fields)
+        if not (once and (trial, artifact_path) in self._journal.uploads):
+            self._append("artifacts", trial, path=str(directory.resolve()), to=artifact_path)
 
     def end_trial(self, trial: str, *, failure: str | None = None) -> None:
         """Close the child run: FINISHED, or FAILED with the reason as tag `failure_reason`."""

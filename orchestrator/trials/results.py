@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from orchestrator.atomic import atomic_file
 from orchestrator.errors import UserError
 from orchestrator.saved import read_json
 
@@ -43,7 +44,5 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _keep(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}")
-    unfinished.write_text(json.dumps(content), encoding="utf-8")
-    unfinished.rename(path)
+    with atomic_file(path) as unfinished:
+        unfinished.write_text(json.dumps(content), encoding="utf-8")

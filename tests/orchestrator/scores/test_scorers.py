@@ -7,12 +7,17 @@ import numpy as np
 import pytest
 import torch
 
+from orchestrator.grid.config import WITHOUT_LLM
 from orchestrator.scores.delphi import delphi
 from orchestrator.scores.embedding import RememberingEncoder
 from orchestrator.scores.llm import Client
 from orchestrator.scores.protocol import PROTOCOLS
-from orchestrator.scores.scorers import CHANCE, EMBEDDING, Score, score_now
+from orchestrator.scores.scorers import CHANCE, Score, score
 from tests.support.words import WORDS, Prose, WordReader
+
+
+def score_now(scorer: str, record: Any, client: Any, encoder: Any) -> Score:
+    return asyncio.run(score(scorer, record, client, encoder))
 
 
 @pytest.fixture(scope="module")
@@ -23,11 +28,14 @@ def prose() -> Prose:
 def test_the_embedding_scorer_ranks_words_above_nothing(prose: Prose) -> None:
     encoder = RememberingEncoder()
     true, shuffled = (
-        [score_now(EMBEDDING, prose.examples.record("a", 0, make(word), seed=0), None, encoder).value for word in WORDS]
+        [
+            score_now(WITHOUT_LLM, prose.examples.record("a", 0, make(word), seed=0), None, encoder).value
+            for word in WORDS
+        ]
         for make in (prose.word, prose.shuffled)
     )
-    assert np.mean(true) > CHANCE[EMBEDDING] + 0.15
-    assert abs(np.mean(shuffled) - CHANCE[EMBEDDING]) < 0.1  # eight of them, with a spread of 0.11 each
+    assert np.mean(true) > CHANCE[WITHOUT_LLM] + 0.15
+    assert abs(np.mean(shuffled) - CHANCE[WITHOUT_LLM]) < 0.1  # eight of them, with a spread of 0.11 each
 
 
 def test_embeddings_are_remembered_and_are_those_of_the_encoder(prose: Prose) -> None:
