@@ -238,16 +238,16 @@ class Coder(nn.Module):
         error = y - sae_out
         variance = total_variance(y) if variance is None else variance
         auxk = sae_out.new_zeros(())
-        if dead_mask is not None and bool(dead_mask.any()):
-            auxk = self._auxk(x, encoded, error, dead_mask.nonzero()[:, 0]) / variance
+        if dead_mask is not None and (dead_mask.is_cuda or bool(dead_mask.any())):  # a GPU is not waited for
+            auxk = self._auxk(x, encoded, error, dead_mask) / variance
         return ForwardOutput(sae_out, encoded.latent_acts, encoded.latent_indices, error.pow(2).sum() / variance, auxk)
 
-    def _auxk(self, x_BD: Tensor, encoded: Encoded, error_BD: Tensor, dead_L: Tensor) -> Tensor:
+    def _auxk(self, x_BD: Tensor, encoded: Encoded, error_BD: Tensor, dead_M: Tensor) -> Tensor:
         return auxk_loss(
             encoded.unexplained.detach(),
             error_BD.detach(),
             x_BD.norm(dim=1) * self.input_scale,
-            dead_L,
+            dead_M,
             self.W_enc,
             self.b_enc,
             lambda acts, indices: self._write(acts, indices) / self.output_scale,

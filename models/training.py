@@ -70,8 +70,13 @@ class Trainer:
         self.parameters = dict(coder.named_parameters())
         self.optimiser = torch.optim.Adam(self.parameters.values(), lr=cfg.lr)
         self.step_count = 0
-        self.silent_tokens = torch.zeros(coder.num_latents, dtype=torch.int64, device=coder.W_dec.device)
+        device = coder.W_dec.device
+        self.silent_tokens = torch.zeros(coder.num_latents, dtype=torch.int64, device=device)
         """Training tokens since each latent last fired, [M]."""
+        self._longest_silence = 0
+        """No latent was silent for longer; known without asking the device."""
+        self._last_loss = torch.zeros(2, dtype=torch.float64, device=device)
+        """A step and its loss: the last one, or the first whose loss was no number."""
 
     @torch.no_grad()
     def initialise(self, x_BD: Tensor, y_BD: Tensor | None = None) -> None:
@@ -108,45 +113,63 @@ class Trainer:
                 rows = "1 or more" if name == "x" else len(x_BD)
                 raise ValueError(f"{name} has shape {list(value.shape)}; expected [{rows}, {width}]")
 
-    def step(self, x_BD: Tensor, y_BD: Tensor | None = None) -> float:
-        """One optimiser step on a batch [B, D]; returns its FVU.
+    def step(self, x_BD: Tensor, y_BD: Tensor | None = None) -> Tensor:
+        """One optimiser step on a batch [B, D]; returns its FVU, float64 scalar, on the coder's device.
 
-        `y_BD` is a transcoder's target, [B, D]. Raises TrainingDiverged for NaN or inf, ValueError for a batch that is
-        none of this coder's.
+        `y_BD` is a transcoder's target, [B, D]. Nothing waits for a GPU; `raise_if_diverged` does. Raises ValueError
+        for a batch that is none of this coder's.
         """
         self._check_batch(x_BD, x_BD if y_BD is None else y_BD)
         x_BD = x_BD.to(self.coder.W_dec.dtype)
         y_BD = x_BD if y_BD is None else y_BD.to(x_BD.dtype)
-        lr = self.cfg.lr_at(self.step_count)
         for group in self.optimiser.param_groups:
-            group["lr"] = lr
+            group["lr"] = self.cfg.lr_at(self.step_count)
         self.optimiser.zero_grad()
-        variance, gram = total_variance(y_BD), self.coder.gram(len(x_BD))
-        dead_mask = self.silent_tokens >= self.cfg.dead_window_tokens if self.cfg.auxk_alpha else None
-        fired = torch.zeros_like(self.silent_tokens, dtype=torch.bool)
-        loss, fvu = 0.0, 0.0
+        loss, fvu, fired = self._backward(x_BD, y_BD)
+        self.coder.remove_gradient_parallel_to_decoder_directions()
+        self.optimiser.step()
+        self.coder.set_decoder_norm_to_unit_norm()
+        self.silent_tokens = torch.where(fired, 0, self.silent_tokens + len(x_BD))
+        self._longest_silence += len(x_BD)
+        this_step = torch.stack([loss.new_full((), self.step_count), loss])
+        self._last_loss = torch.where(torch.isfinite(self._last_loss[1]), this_step, self._last_loss)
+        self.step_count += 1
+        return fvu
+
+    def _backward(self, x_BD: Tensor, y_BD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradients of a batch; its loss and FVU, float64 scalars, and which latents fired, [M] bool."""
+        variance, gram, dead_mask = total_variance(y_BD), self.coder.gram(len(x_BD)), None
+        if self.cfg.auxk_alpha and self._longest_silence >= self.cfg.dead_window_tokens:
+            dead_mask = self.silent_tokens >= self.cfg.dead_window_tokens
+        loss = fvu = torch.zeros((), dtype=torch.float64, device=x_BD.device)
+        latents = self.coder.num_latents
+        fired = torch.zeros(latents + 1, dtype=torch.bool, device=x_BD.device)  # the last stands for none
         size = self.cfg.micro_batch_tokens
         for x_TD, y_TD in zip(torch.split(x_BD, size), torch.split(y_BD, size), strict=True):
             out = self.coder(x_TD, y_TD, dead_mask=dead_mask, variance=variance, gram=gram)
             micro_loss = out.fvu + self.cfg.auxk_alpha * out.auxk_loss
             micro_loss.backward()
-            loss, fvu = loss + float(micro_loss.detach()), fvu + float(out.fvu.detach())
-            fired[out.latent_indices[out.latent_acts != 0]] = True
+            loss, fvu = loss + micro_loss.detach().double(), fvu + out.fvu.detach().double()
+            active = torch.where(out.latent_acts.detach() != 0, out.latent_indices, latents)
+            fired.index_fill_(0, active.flatten(), True)
+        return loss, fvu, fired[:latents]
+
+    def raise_if_diverged(self) -> None:
+        """Raise TrainingDiverged, naming the step, where a loss was NaN or infinite; waits for the steps so far."""
+        step, loss = self._last_loss.tolist()
         if not math.isfinite(loss):
-            raise TrainingDiverged(f"loss became {loss} at step {self.step_count}")
-        self.coder.remove_gradient_parallel_to_decoder_directions()
-        self.optimiser.step()
-        self.coder.set_decoder_norm_to_unit_norm()
-        self.silent_tokens = torch.where(fired, 0, self.silent_tokens + len(x_BD))
-        self.step_count += 1
-        return fvu
+            raise TrainingDiverged(f"loss became {loss} at step {int(step)}")
 
     def dead_pct(self) -> float:
         """Percentage of latents that fired on none of the last `dead_window_tokens` training tokens."""
         return 100 * float((self.silent_tokens >= self.cfg.dead_window_tokens).double().mean())
 
     def save(self, directory: Path, cursor: dict[str, Any]) -> None:
-        """Write weights, optimiser, counters, random state and the data `cursor` into an existing directory."""
+        """Write weights, optimiser, counters, random state and the data `cursor` into an existing directory.
+
+        Raises TrainingDiverged, and writes nothing, where there is nothing to go on from.
+        """
+        self.raise_if_diverged()
         tensors: dict[str, Tensor] = {f"coder.{name}": value for name, value in self.parameters.items()}
         for name, parameter in self.parameters.items():
             state = self.optimiser.state.get(parameter, {})
@@ -173,6 +196,8 @@ class Trainer:
                 state = {key: tensors[f"adam.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
                 self.optimiser.state[parameter] = state | {"step": state["step"].cpu()}
         self.silent_tokens = tensors["silent_tokens"]
+        self._longest_silence = int(self.silent_tokens.max())
+        self._last_loss.zero_()
         torch.set_rng_state(tensors["rng"].cpu())
         cursor: dict[str, Any] = content["cursor"]
         return cursor

@@ -2,25 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from orchestrator.activations.lost_shards import tables_of
-from orchestrator.activations.shards import Batch, Shard, open_shard
-from orchestrator.activations.tables import ActivationError
-
-PREFETCH = 2
-"""Shards asked for ahead of the one being read."""
-
-
-class Shards(Protocol):
-    """Where shards come from: a `ShardReader`, or what reads like one."""
-
-    def read(self, split: str, index: int, upcoming: list[int]) -> Shard:
-        """One shard; `upcoming` are asked for next."""
+from orchestrator.activations.shards import PREFETCH, Batch, Shard, Shards
+from orchestrator.activations.tables import ActivationError, open_shard
 
 
 def held_out_shards(reader: Shards, shards: int) -> Iterator[Shard]:

@@ -1,17 +1,19 @@
-"""Shards as a trial sees them: views into the tables, and which of their tokens are left out.
+"""Shards as a trial sees them: views into memory that others own, and which of their tokens are left out.
 
 Shape suffixes: B tokens of a batch, T tokens of a shard, D width.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
-import pyarrow as pa
 import torch
 from torch import Tensor
 
-from orchestrator.activations.excluded_tokens import massive_tokens, usable_tokens
+PREFETCH = 2
+"""Shards asked for ahead of the one being read."""
+CHUNK_ROWS = 128
+"""Rows picked before they are converted: they are still in the core's cache then."""
 
 
 class Batch(NamedTuple):
@@ -22,14 +24,14 @@ class Batch(NamedTuple):
     y: Tensor | None
     """A transcoder's targets, [B, D] float32; None where the input is its own target."""
 
-    def to(self, device: str) -> "Batch":
+    def to(self, device: str | torch.device) -> "Batch":
         """The same on another device."""
         return Batch(self.x.to(device), None if self.y is None else self.y.to(device))
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Tables as a trial sees them: views into the object store and the tokens worth training on."""
+    """Activations of consecutive tokens, which of them to train on, and which are used at all."""
 
     values_TD: np.ndarray
     """Activations, float16 or float32, read-only."""
@@ -45,18 +47,28 @@ class Shard:
         """Indices of the tokens to train on, int64."""
         return np.flatnonzero(self.usable_T & ~self.massive_T)
 
+    @property
+    def parts(self) -> list[np.ndarray]:
+        """Inputs, and a transcoder's targets."""
+        return [self.values_TD] if self.targets_TD is None else [self.values_TD, self.targets_TD]
+
     def rows(self, indices: np.ndarray) -> Batch:
         """Activations of some tokens, copied."""
-        targets = None if self.targets_TD is None else torch.from_numpy(self.targets_TD[indices]).float()
-        return Batch(torch.from_numpy(self.values_TD[indices]).float(), targets)
+        x_BD, *y_BD = (torch.empty(len(indices), values.shape[1]) for values in self.parts)
+        for values_TD, out_BD in zip(self.parts, [x_BD, *y_BD], strict=True):
+            pick_rows(values_TD, indices, out_BD)
+        return Batch(x_BD, *y_BD) if y_BD else Batch(x_BD, None)
 
 
-def open_shard(
-    table: pa.Table, target: pa.Table | None = None, *, exclude_first: bool, massive_multiple: float
-) -> Shard:
-    """View a table, and a transcoder's `target` of the same tokens, without copying."""
-    tables = [table] if target is None else [table, target]
-    usable_T = usable_tokens(table["position"].to_numpy(), exclude_first)
-    massive_T = massive_tokens([each["norm"].to_numpy() for each in tables], usable_T, massive_multiple)
-    values = [each["activation"].chunk(0).to_numpy_ndarray() for each in tables]
-    return Shard(values[0], usable_T, massive_T, *values[1:])
+class Shards(Protocol):
+    """Where shards come from."""
+
+    def read(self, split: str, index: int, upcoming: list[int]) -> Shard:
+        """One shard; `upcoming` are asked for next."""
+
+
+def pick_rows(values_TD: np.ndarray, indices_B: np.ndarray, out_BD: Tensor) -> None:
+    """Copy some rows of a float16 or float32 array into a float32 tensor on the CPU."""
+    for start in range(0, len(indices_B), CHUNK_ROWS):
+        picked = values_TD[indices_B[start : start + CHUNK_ROWS]]
+        out_BD[start : start + len(picked)].copy_(torch.from_numpy(picked))

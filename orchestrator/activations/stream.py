@@ -1,12 +1,19 @@
 """The order in which a trial trains on tokens: a function of (seed, epoch) and of the cursor alone."""
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from types import TracebackType
 
 import numpy as np
 import torch
 
-from orchestrator.activations.reader import PREFETCH, ShardReader
-from orchestrator.activations.shards import Batch, Shard
+from orchestrator.activations.ahead import Ahead
+from orchestrator.activations.placement import Rows, placement_on
+from orchestrator.activations.shards import PREFETCH, Batch, Shard, Shards
+
+AHEAD = 2
+"""Shards made ready while one is trained on."""
 
 
 @dataclass
@@ -22,14 +29,55 @@ class Cursor:
     excluded_massive: int = 0
 
 
-class TrainStream:
-    """Batches of shuffled training tokens without end; `cursor` restores the stream exactly."""
+@dataclass(frozen=True)
+class Ready:
+    """A shard that can be trained on at once."""
 
-    def __init__(self, reader: ShardReader, shards: int, seed: int, cursor: dict[str, int] | None = None) -> None:
-        self.reader, self.shards, self.seed = reader, shards, seed
+    rows: Rows
+    tokens: int
+    """To be trained on."""
+    widths: tuple[int, ...]
+    """Of inputs, and of a transcoder's targets."""
+    excluded_first: int
+    excluded_massive: int
+
+
+class TrainStream:
+    """Batches of shuffled training tokens; `cursor` restores the stream exactly.
+
+    A thread reads the next shards, no more of them than `tokens` tokens are in (all there are, again and again, unless
+    given), and puts them on the device. To be closed, or used in a `with`.
+    """
+
+    def __init__(
+        self,
+        reader: Shards,
+        shards: int,
+        seed: int,
+        cursor: dict[str, int] | None = None,
+        *,
+        tokens: int | None = None,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.reader, self.shards, self.seed, self.tokens = reader, shards, seed, tokens
+        self.device = torch.device(device)
         self.cursor = Cursor(**(cursor or {}))
-        self._shard: Shard | None = None
-        self._order = np.empty(0, dtype=np.int64)
+        self._ahead: Ahead[Ready] | None = None
+        self._shard: Ready | None = None
+
+    def __enter__(self) -> "TrainStream":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Read nothing more."""
+        if self._ahead is not None:
+            self._ahead.close()
+        self._shard = None
 
     def state(self) -> dict[str, int]:
         """The cursor as JSON."""
@@ -38,38 +86,53 @@ class TrainStream:
     def first_shard(self) -> Batch:
         """Every ordinary token of the first shard of this seed's order, to initialise from."""
         shard = self._read(0, 0)
-        return shard.rows(shard.ordinary)
+        return shard.rows(shard.ordinary).to(self.device)
 
     def next_batch(self, tokens: int) -> Batch:
-        """The next `tokens` tokens."""
-        parts: list[Batch] = []
-        while tokens:
-            shard = self._current()
-            rows = self._order[self.cursor.offset : self.cursor.offset + tokens]
-            parts.append(shard.rows(rows))
-            self.cursor.offset += len(rows)
-            tokens -= len(rows)
-            if self.cursor.offset == len(self._order):
+        """The next `tokens` tokens. Raises what reading their shards raised."""
+        outs: list[torch.Tensor] = []
+        filled = 0
+        while filled < tokens:
+            shard, start = self._current(), self.cursor.offset
+            if not outs:
+                outs = [torch.empty(tokens, width, device=self.device) for width in shard.widths]
+            count = min(tokens - filled, shard.tokens - start)
+            shard.rows.copy(start, [out_BD[filled : filled + count] for out_BD in outs])
+            filled += count
+            self.cursor.offset += count
+            if self.cursor.offset == shard.tokens:
                 self._finish_shard()
-        inputs, targets = zip(*parts, strict=True)
-        return Batch(torch.cat(inputs), None if targets[0] is None else torch.cat(targets))
-
-    def _shard_order(self, epoch: int) -> list[int]:
-        return list(np.random.default_rng([self.seed, epoch]).permutation(self.shards))
+        return Batch(outs[0], outs[1] if len(outs) > 1 else None)
 
     def _read(self, epoch: int, position: int) -> Shard:
-        order = self._shard_order(epoch)
-        return self.reader.read("train", int(order[position]), [int(i) for i in order[position + 1 :][:PREFETCH]])
+        order = [int(index) for index in np.random.default_rng([self.seed, epoch]).permutation(self.shards)]
+        return self.reader.read("train", order[position], order[position + 1 :][:PREFETCH])
 
-    def _current(self) -> Shard:
+    def _current(self) -> Ready:
         if self._shard is None:
-            self._shard = self._read(self.cursor.epoch, self.cursor.position)
-            generator = np.random.default_rng([self.seed, self.cursor.epoch, self.cursor.position])
-            self._order = generator.permutation(self._shard.ordinary)
+            if self._ahead is None:
+                left = None if self.tokens is None else self.tokens + self.cursor.offset
+                self._ahead = Ahead(self._to_come(self.cursor.epoch, self.cursor.position, left), AHEAD)
+            self._shard = next(self._ahead)
             if self.cursor.offset == 0:
-                self.cursor.excluded_first += int((~self._shard.usable_T).sum())
-                self.cursor.excluded_massive += int(self._shard.massive_T.sum())
+                self.cursor.excluded_first += self._shard.excluded_first
+                self.cursor.excluded_massive += self._shard.excluded_massive
         return self._shard
+
+    def _to_come(self, epoch: int, position: int, tokens: int | None) -> Iterator[Ready]:
+        """Shards from there on, until `tokens` tokens are in them."""
+        placement = placement_on(self.device)
+        for number in itertools.count(epoch * self.shards + position):
+            if tokens is not None and tokens <= 0:
+                return
+            place = divmod(number, self.shards)
+            shard = self._read(*place)
+            order_N = np.random.default_rng([self.seed, *place]).permutation(shard.ordinary)
+            widths = tuple(values.shape[1] for values in shard.parts)
+            excluded = int((~shard.usable_T).sum()), int(shard.massive_T.sum())
+            yield Ready(placement.place(shard, order_N), len(order_N), widths, *excluded)
+            if tokens is not None:
+                tokens -= len(order_N)
 
     def _finish_shard(self) -> None:
         self._shard, self.cursor.offset, self.cursor.position = None, 0, self.cursor.position + 1

@@ -15,6 +15,8 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from orchestrator.activations.excluded_tokens import massive_tokens, usable_tokens
+from orchestrator.activations.shards import Shard
 from orchestrator.atomic import atomic_file
 
 FLOAT16_MAX = 65504.0
@@ -100,3 +102,14 @@ def read_table(path: Path) -> pa.Table | None:
 def table_bytes(tokens: int, widths: Sequence[int], dtype: str) -> int:
     """Size in the object store of one shard's tables, in bytes."""
     return sum(tokens * (width * np.dtype(dtype).itemsize + 20) for width in widths)
+
+
+def open_shard(
+    table: pa.Table, target: pa.Table | None = None, *, exclude_first: bool, massive_multiple: float
+) -> Shard:
+    """View a table, and a transcoder's `target` of the same tokens, without copying."""
+    tables = [table] if target is None else [table, target]
+    usable_T = usable_tokens(table["position"].to_numpy(), exclude_first)
+    massive_T = massive_tokens([each["norm"].to_numpy() for each in tables], usable_T, massive_multiple)
+    values = [each["activation"].chunk(0).to_numpy_ndarray() for each in tables]
+    return Shard(values[0], usable_T, massive_T, *values[1:])

@@ -64,9 +64,9 @@ class Tracking(DriverCallback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """Log a step; the final result waits for `on_trial_complete`."""
-        if "train/fvu" in result:
-            self.tracker.log_metrics(job_of(trial).cell.name, metrics_of(result), result["step"])
+        """Log the points of its curves; the final result waits for `on_trial_complete`."""
+        for point in result.get("points", ()):
+            self.tracker.log_metrics(job_of(trial).cell.name, metrics_of(point), point["step"])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Log how the trial ended: only one that was stopped has no result."""

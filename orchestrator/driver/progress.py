@@ -33,8 +33,9 @@ class Progress(DriverCallback):
         """Note how far the trial is."""
         name = job_of(trial).cell.name
         self.steps[name] = result.get("step", self.plan.cfg.steps)
+        latest = {**result, **result.get("points", [{}])[-1]}
         for key in ("train/fvu", "val/fvu"):
-            self.fvu[name] = result.get(key, self.fvu.get(name, float("nan")))
+            self.fvu[name] = latest.get(key, self.fvu.get(name, float("nan")))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Say how a trial ended, unless it was stopped."""

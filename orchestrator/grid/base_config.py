@@ -89,6 +89,8 @@ class BaseConfig:
     auxk_alpha: float = 0.0
     """Weight of the AuxK loss that revives dead latents; 0 leaves it out."""
 
+    log_every: int | None = None
+    """Steps between two points of a trial's curves; a hundredth of its steps unless given."""
     storage: Path = Path("runs")
     """Directory for everything the sweep writes."""
     tracking_uri: str | None = None
@@ -126,6 +128,8 @@ class BaseConfig:
         for field in ("batch_tokens", "train_tokens", "val_tokens"):
             if getattr(self, field) < 1:
                 raise UserError(f"{field} {getattr(self, field)}: must be 1 or more")
+        if self.log_every is not None and self.log_every < 1:
+            raise UserError(f"log_every {self.log_every}: must be 1 or more")
         if self.steps < 1:
             raise UserError(
                 f"train_tokens {self.train_tokens}: too few for one batch of {self.batch_tokens} (batch_tokens)"
@@ -163,6 +167,15 @@ class BaseConfig:
         return self.train_tokens // self.batch_tokens
 
     @property
+    def report_every(self) -> int:
+        """`log_every`, or as many steps as give some 100 points."""
+        return self.log_every or max(1, self.steps // 100)
+
+    def reports_at(self, step: int) -> bool:
+        """Whether a trial's curves have a point there: the first step, the last, and those between."""
+        return step % self.report_every == 0 or step in (1, self.steps)
+
+    @property
     def _what_is_left_out(self) -> str:
         """What a message about too few tokens adds."""
         return ""
@@ -184,7 +197,8 @@ class BaseConfig:
 
     def params(self) -> dict[str, Any]:
         """What all trials have in common, as params of the sweep's run in MLflow; the axes are listed too."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "tracking_uri"}
+        given = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "tracking_uri"}
+        return given | {"log_every": self.report_every}
 
     def to_json(self) -> dict[str, Any]:
         """JSON form without secrets; `from_json` reads it back."""

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from orchestrator.activations.reader import Shards, held_out_shards
-from orchestrator.activations.shards import Shard
+from orchestrator.activations.reader import held_out_shards
+from orchestrator.activations.shards import Shard, Shards
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from models import SparseCoder
-from orchestrator.activations.reader import Shards
+from orchestrator.activations.shards import Shards
 from orchestrator.language_models.loading import LanguageModel, default_device, load_tokenizer
 from orchestrator.names import digest
 from orchestrator.scores import dictionary, graft, pages, table

@@ -35,8 +35,6 @@ from orchestrator.trials.results import keep_result, result_of
 
 SECONDS_PER_STEP = 0.002
 """Measured on one Zen 4 core with k = 2; calls take the time, not products, so the width hardly matters."""
-REPORTS = 10
-"""Times that a trial logs its training loss."""
 SAMPLES_TO_START_FROM = 10_000
 
 log = logging.getLogger(__name__)
@@ -153,8 +151,9 @@ def train(cfg: ToyConfig, cell: Cell, directory: Path, tracker: Tracker) -> dict
         coder.b_dec.data.zero_()
     for step in range(1, cfg.steps + 1):
         fvu = trainer.step(tree.sample(cfg.batch_tokens, samples))
-        if step % max(1, cfg.steps // REPORTS) == 0 or step == cfg.steps:
-            tracker.log_metrics(cell.name, {"train/fvu": fvu, "dead_pct": trainer.dead_pct()}, step)
+        if cfg.reports_at(step):
+            trainer.raise_if_diverged()
+            tracker.log_metrics(cell.name, {"train/fvu": float(fvu), "dead_pct": trainer.dead_pct()}, step)
     evaluation = Evaluation(coder)
     for x_BD in torch.split(tree.sample(cfg.val_tokens, held_out), 1 << 14):
         evaluation.add(x_BD, torch.zeros(len(x_BD), dtype=torch.bool))

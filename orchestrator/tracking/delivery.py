@@ -12,6 +12,7 @@ from orchestrator.tracking.writer import Writer
 _logger = logging.getLogger(__name__)
 
 _BACKOFF_S = (0.5, 30.0)  # first and longest wait
+_GATHER_S = 2.0  # between two deliveries, so that a call takes many points: each costs some 10 ms of a core
 _PATIENCE = 20  # failures of one entry, with MLflow answering before each (7 minutes), after which it is given up
 
 
@@ -44,11 +45,15 @@ class Delivery:
         failures, refusals, delay = 0, 0, _BACKOFF_S[0]
         while not self._abandoned.is_set():
             self._wake.clear()
-            if not self._journal.pending(1):
-                if self._closing.is_set():
+            closing = self._closing.is_set()  # before the journal is read: nothing is written after `finish`
+            upcoming = self._journal.pending(1)
+            if not upcoming:
+                if closing:
                     return
                 self._wake.wait()
                 continue
+            if upcoming[0][0]["op"] == "metrics":
+                self._closing.wait(_GATHER_S)
             try:
                 self._writer = self._writer or self._connect()
                 self._writer.send_next(giving_up=refusals >= _PATIENCE)

@@ -3,9 +3,7 @@
 import json
 import logging
 import os
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,10 +25,9 @@ from orchestrator.grid.cells import Cell
 from orchestrator.grid.config import SweepConfig
 from orchestrator.trials import checkpoints
 from orchestrator.trials.card import run_of
+from orchestrator.trials.clock import Clock
+from orchestrator.trials.curve import Curve
 from orchestrator.trials.results import keep_result
-
-REPORT_SECONDS = 2.0
-"""Time between two reports of a trial that make the driver's progress line."""
 
 TRIAL_NICENESS = 19
 """Scheduling priority of trials on CPU, below that of the extractor."""
@@ -68,8 +65,12 @@ def run_trial(config: dict[str, Any]) -> None:
     """Ray Tune's trainable. A failure that would only repeat itself is a result, not an exception."""
     logging.basicConfig(level=logging.INFO)
     job = TrialJob.from_json(config)
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # huge pages: a fifth of a step at expansion 32 was page faults
     torch.set_num_threads(job.threads)
-    if not torch.cuda.is_available():
+    if torch.cuda.is_available():
+        share = ray.get_runtime_context().get_assigned_resources().get("GPU", 1.0)
+        torch.cuda.set_per_process_memory_fraction(min(1.0, share))  # the rest belongs to those it shares the GPU with
+    else:
         # Extraction shares the cores and every trial waits for it: without this it ran at a quarter of its speed.
         os.setpriority(os.PRIO_PROCESS, 0, TRIAL_NICENESS)
     reader = ShardReader(
@@ -94,28 +95,19 @@ def train(job: TrialJob, reader: ShardReader, report: Callable[[dict[str, Any]],
 
     Raises TrainingDiverged and ActivationError, which another attempt would meet again.
     """
-    sweep, device = job.sweep, "cuda" if torch.cuda.is_available() else "cpu"
+    sweep, device = job.sweep, torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(job.cell.seed)
     coder = SparseCoder(job.cell.d_in, job.cell.coder, device=device)
     trainer = Trainer(coder, sweep.train_config())
     restored = checkpoints.restore(trainer, job.directory)
     saved = restored or {}
     train_seconds = saved.pop("train_seconds", 0.0)
-    stream = TrainStream(reader, sweep.shards("train"), job.cell.seed, saved)
-    if restored is None:
-        trainer.initialise(*stream.first_shard().to(device))
-    clock = _Clock(trainer.step_count, train_seconds)
-    for step in range(trainer.step_count + 1, sweep.steps + 1):
-        batch = stream.next_batch(sweep.batch_tokens)
-        with clock.training():
-            fvu = trainer.step(*batch.to(device))  # on a GPU the copy waits for the end of the step before
-        if clock.due() or step in (1, sweep.steps) or step % sweep.checkpoint_every == 0:
-            report(
-                {"step": step, "train/fvu": fvu, "dead_pct": trainer.dead_pct(), "lr": trainer.cfg.lr_at(step - 1),
-                 "tokens_per_second": clock.rate(step, sweep.batch_tokens), "train_seconds": clock.train_seconds}
-            )  # fmt: skip
-        if step % sweep.checkpoint_every == 0 or step == sweep.steps:
-            checkpoints.write(trainer, job.directory, stream.state() | {"train_seconds": clock.train_seconds})
+    tokens = (sweep.steps - trainer.step_count) * sweep.batch_tokens
+    shards, seed = sweep.shards("train"), job.cell.seed
+    with TrainStream(reader, shards, seed, saved, tokens=tokens, device=device) as stream:
+        if restored is None:
+            trainer.initialise(*stream.first_shard())
+        run_steps(job, trainer, stream, Clock(device, train_seconds), report)
     evaluation = Evaluation(coder, coder.gram(sweep.val_tokens))
     for batch, massive_B in reader.held_out(sweep.shards("val"), sweep.batch_tokens):
         x_BD, y_BD = batch.to(device)
@@ -133,26 +125,22 @@ def train(job: TrialJob, reader: ShardReader, report: Callable[[dict[str, Any]],
     return result
 
 
-class _Clock:
-    """Speed since this process began to train, time in steps since the trial did, and when to report next."""
-
-    def __init__(self, step: int, train_seconds: float) -> None:
-        self.start = self.reported = time.monotonic()
-        self.start_step = step
-        self.train_seconds = train_seconds
-
-    @contextmanager
-    def training(self) -> Iterator[None]:
-        start = time.monotonic()
-        yield
-        self.train_seconds += time.monotonic() - start
-
-    def due(self) -> bool:
-        now = time.monotonic()
-        if now - self.reported < REPORT_SECONDS:
-            return False
-        self.reported = now
-        return True
-
-    def rate(self, step: int, batch_tokens: int) -> float:
-        return (step - self.start_step) * batch_tokens / max(time.monotonic() - self.start, 1e-9)
+def run_steps(
+    job: TrialJob, trainer: Trainer, stream: TrainStream, clock: Clock, report: Callable[[dict[str, Any]], None]
+) -> None:
+    """Train to the last step, with points of curves and checkpoints on the way. Raises TrainingDiverged at either."""
+    sweep, curve = job.sweep, Curve(report)
+    for step in range(trainer.step_count + 1, sweep.steps + 1):
+        with clock.waiting():
+            batch = stream.next_batch(sweep.batch_tokens)
+        with clock.training():
+            fvu = trainer.step(*batch)
+        if sweep.reports_at(step):
+            trainer.raise_if_diverged()
+            curve.add(
+                {"step": step, "train/fvu": float(fvu), "dead_pct": trainer.dead_pct(),
+                 "lr": trainer.cfg.lr_at(step - 1), **clock.metrics(sweep.batch_tokens)}
+            )  # fmt: skip
+        if step % sweep.checkpoint_every == 0 or step == sweep.steps:
+            curve.hand_over()  # a trial that goes on from here repeats none of these
+            checkpoints.write(trainer, job.directory, stream.state() | {"train_seconds": clock.train_seconds()})

@@ -239,16 +239,29 @@ def test_auxk_changes_nothing_while_no_latent_is_dead(variant):
 
 @pytest.mark.parametrize("poison", [float("nan"), float("inf"), -float("inf")], ids=str)
 @pytest.mark.parametrize("variant", CURVES)
-def test_inputs_that_are_no_numbers_stop_training_before_the_weights_change(variant, poison):
-    trainer, batches = make_trainer(variant, micro_batch_tokens=20), make_batches(4)
+def test_the_first_step_whose_loss_is_no_number_is_named_and_nothing_is_saved(variant, poison, tmp_path):
+    trainer, batches = make_trainer(variant, micro_batch_tokens=20), make_batches(6)
     train(trainer, batches[:3])
-    before, silent = weights(trainer), trainer.silent_tokens.clone()
+    trainer.raise_if_diverged()
     batches[3][33, 2] = poison
+    for batch in batches[3:]:
+        step(trainer, batch)
     with pytest.raises(TrainingDiverged, match=r"^loss became nan at step 3$"):
-        trainer.step(batches[3])
-    torch.testing.assert_close(weights(trainer), before, rtol=0, atol=0)
-    assert torch.equal(trainer.silent_tokens, silent)
-    assert trainer.step_count == 3
+        trainer.raise_if_diverged()
+    with pytest.raises(TrainingDiverged, match=r"^loss became nan at step 3$"):
+        trainer.save(tmp_path, {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_from_before_it_diverged_can_be_gone_on_from(tmp_path):
+    trainer, batches = make_trainer(), make_batches(4)
+    train(trainer, batches[:2])
+    trainer.save(tmp_path, {})
+    expected = step(trainer, batches[3])
+    step(trainer, torch.full_like(batches[2], float("nan")))
+    trainer.restore(tmp_path)
+    assert step(trainer, batches[3]) == expected
+    trainer.raise_if_diverged()
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 3.0], ids=str)

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from orchestrator.activations.extractor import Extractor
-from orchestrator.activations.shards import Shard, open_shard
-from orchestrator.activations.tables import ShardSpec
+from orchestrator.activations.shards import Shard
+from orchestrator.activations.tables import ShardSpec, open_shard
 from orchestrator.text.python_docs import python_docs
 
 

@@ -54,7 +54,7 @@ def start(trainer: Trainer, batches: list[Tensor]) -> None:
 
 def step(trainer: Trainer, batch: Tensor) -> float:
     """One step; the FVU of its batch."""
-    return trainer.step(batch, target_of(trainer, batch))
+    return float(trainer.step(batch, target_of(trainer, batch)))
 
 
 def train(trainer: Trainer, batches: list[Tensor]) -> list[float]:

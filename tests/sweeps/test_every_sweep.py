@@ -13,8 +13,7 @@ import torch
 from mlflow.tracking import MlflowClient
 
 from models import VARIANTS, SparseCoder
-from orchestrator.activations.shards import open_shard
-from orchestrator.activations.tables import to_table
+from orchestrator.activations.tables import open_shard, to_table
 from orchestrator.driver.cli import main
 from orchestrator.errors import UserError
 from orchestrator.grid.config import SweepConfig

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from orchestrator.activations.shards import open_shard
+from orchestrator.activations.tables import open_shard
 from tests.support.tables import D, L, N, table_of
 
 

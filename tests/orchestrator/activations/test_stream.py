@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from orchestrator.activations.reader import ShardReader
-from orchestrator.activations.shards import Batch, Shard, open_shard
+from orchestrator.activations.shards import Batch, Shard
 from orchestrator.activations.stream import TrainStream
+from orchestrator.activations.tables import ActivationError, open_shard
 from tests.support.tables import table_of
 
 SHARD_ROWS = (4, 4, 2)  # sequences of each shard: the last one is short
@@ -65,8 +66,19 @@ def numbers(batch: Batch | Tensor) -> list[int]:
 READER = TableReader({"train": numbered_tables(), "val": numbered_tables()}, 0, True, 10.0)
 
 
+OPEN: list[TrainStream] = []
+
+
+@pytest.fixture(autouse=True)
+def close_streams() -> Iterator[None]:
+    yield
+    while OPEN:
+        OPEN.pop().close()
+
+
 def stream(seed: int = 0, cursor: dict[str, int] | None = None, reader: ShardReader = READER) -> TrainStream:
-    return TrainStream(reader, len(SHARD_ROWS), seed, cursor)
+    OPEN.append(TrainStream(reader, len(SHARD_ROWS), seed, cursor))
+    return OPEN[-1]
 
 
 def taken(from_stream: TrainStream, batch: int) -> Iterator[list[int]]:
@@ -203,3 +215,69 @@ def test_a_stream_of_pairs_keeps_them_together() -> None:
     batches += [part for part, _ in reader.held_out(3, 16)]
     for x, y in batches:
         assert torch.equal(2 * x, y)
+
+
+class Watched:
+    """Notes which shards are read, and fails at one of them."""
+
+    def __init__(self, fails_at: int = 10**9) -> None:
+        self.indices: list[int] = []
+        self.fails_at = fails_at
+
+    def read(self, split: str, index: int, upcoming: list[int]) -> Shard:
+        if len(self.indices) == self.fails_at:
+            raise ActivationError("values beyond float16")
+        self.indices.append(index)
+        return READER.read(split, index, upcoming)
+
+
+@pytest.mark.parametrize("before", [0, 10, 30])
+def test_no_shard_is_read_that_the_run_does_not_reach(before: int) -> None:
+    whole = stream()
+    whole.next_batch(before) if before else None
+    cursor = whole.state()
+    reader = Watched()
+    with TrainStream(reader, 3, 0, cursor, tokens=2 * len(ORDINARY) - before) as current:
+        current.next_batch(2 * len(ORDINARY) - before)
+    assert len(reader.indices) == 6 - cursor["position"] - 3 * cursor["epoch"]
+
+
+def test_a_run_of_one_token_reads_one_shard() -> None:
+    reader = Watched()
+    with TrainStream(reader, 3, 0, tokens=1) as current:
+        current.next_batch(1)
+        with pytest.raises(StopIteration):
+            current.next_batch(1000)
+    assert len(reader.indices) == 1
+
+
+def test_what_reading_a_shard_raises_comes_when_its_tokens_are_due() -> None:
+    with TrainStream(Watched(fails_at=2), 3, 0) as current:
+        expected = stream()
+        current.first_shard()
+        first = len(expected.first_shard().x)
+        assert torch.equal(current.next_batch(first).x, expected.next_batch(first).x)
+        for _ in range(2):
+            with pytest.raises(ActivationError, match="beyond float16"):
+                current.next_batch(1)
+
+
+def test_closing_in_the_middle_reads_nothing_more() -> None:
+    reader = Watched()
+    with TrainStream(reader, 3, 0) as current:
+        current.next_batch(1)
+    assert 1 <= len(reader.indices) <= 3
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_rows_are_those_stored_in_float32(dtype: str) -> None:
+    """More of them than are converted at once, subnormal and signed zeros among them."""
+    values_TD = np.random.default_rng(0).standard_normal((1000, 7)).astype(dtype)
+    values_TD[::7] *= np.asarray(1e-7, dtype)
+    values_TD[3] = -0.0
+    values_TD.setflags(write=False)
+    everything = np.ones(1000, dtype=bool)
+    order = np.random.default_rng(1).permutation(1000)
+    found = Shard(values_TD, everything, ~everything).rows(order).x
+    assert found.dtype == torch.float32
+    assert np.array_equal(found.numpy().view(np.int32), values_TD[order].astype(np.float32).view(np.int32))

@@ -11,8 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from orchestrator.activations.shards import open_shard
-from orchestrator.activations.tables import ActivationError, ShardSpec, read_table, table_bytes, to_table, write_table
+from orchestrator.activations.tables import (
+    ActivationError,
+    ShardSpec,
+    open_shard,
+    read_table,
+    table_bytes,
+    to_table,
+    write_table,
+)
 from orchestrator.language_models.loading import LanguageModel
 from tests.support.tables import D, L, N, table_of
 

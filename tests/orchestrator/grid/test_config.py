@@ -35,6 +35,7 @@ BAD = [
     ({"context_length": 1}, "context_length 1", "2 or more where first positions are excluded"),
     ({"batch_tokens": 0}, "batch_tokens 0", "1 or more"),
     ({"checkpoint_every": 0}, "checkpoint_every 0", "1 or more"),
+    ({"log_every": 0}, "log_every 0", "1 or more"),
     ({"dead_window_tokens": 0}, "dead_window_tokens 0", "1 or more"),
     ({"shard_tokens": 31}, "shard_tokens 31", "at least one sequence, 32 (context_length)"),
     ({"train_tokens": 31}, "train_tokens 31", "at least one sequence, 32 (context_length)"),
@@ -142,7 +143,7 @@ def test_every_field_comes_back_from_json() -> None:
         warmup_steps=9, auxk_alpha=0.03, dead_window_tokens=11, shard_tokens=1025, shard_dtype="float32",
         exclude_first=False, massive_multiple=INF, store_gb=0.5, cache_dir=Path("cache/x"), gpus_per_trial=0.5,
         explainer="transformers:packaged", scorer=("fuzz",), scores="study",
-        checkpoint_every=12, max_failures=1, storage=Path("/elsewhere"),
+        checkpoint_every=12, log_every=3, max_failures=1, storage=Path("/elsewhere"),
         tracking_uri="http://host:5000", name="n",
     )  # fmt: skip
     default = SweepConfig()

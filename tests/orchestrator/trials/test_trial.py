@@ -1,5 +1,6 @@
 """The loop of one trial, without Ray."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from models.training import TrainingDiverged
 from orchestrator.activations.reader import ShardReader
-from orchestrator.activations.shards import Shard, open_shard
-from orchestrator.activations.tables import to_table
+from orchestrator.activations.shards import Shard
+from orchestrator.activations.tables import open_shard, to_table
 from orchestrator.grid.cells import Cell
 from orchestrator.grid.config import SweepConfig
-from orchestrator.trials import trial
+from orchestrator.trials import clock
 from orchestrator.trials.trial import TrialJob, train
 
 SEQUENCES, LENGTH, WIDTH = 8, 32, 16
@@ -36,21 +38,20 @@ class Killed(Exception):
     """As if the process had died."""
 
 
-def run(directory: Path, reports: list[dict[str, Any]], kill_at: int = 0) -> dict[str, Any]:
+def run(directory: Path, reports: list[dict[str, Any]], kill_at: int = 0, sweep: SweepConfig = SWEEP) -> dict[str, Any]:
     def report(metrics: dict[str, Any]) -> None:
-        reports.append(metrics)
-        if metrics["step"] == kill_at:
+        reports.extend(metrics["points"])
+        if kill_at and metrics["step"] >= kill_at:
             raise Killed
 
     cell = Cell("packaged", "layers.1", 4, 4, "topk", 0, WIDTH)
-    job = TrialJob(cell=cell, sweep=SWEEP, directory=directory, broker="", hookpoint=0, target=None, threads=1)
+    job = TrialJob(cell=cell, sweep=sweep, directory=directory, broker="", hookpoint=0, target=None, threads=1)
     return train(job, RandomReader(None, 0, True, 10.0), report)
 
 
 def test_training_time_goes_on_where_a_killed_trial_left_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial, "REPORT_SECONDS", 0.0)
     seconds = iter(range(10_000))
-    monkeypatch.setattr(trial.time, "monotonic", lambda: float(next(seconds)))  # a step takes 1 s, all else time too
+    monkeypatch.setattr(clock.time, "monotonic", lambda: float(next(seconds)))  # a step takes 1 s, all else time too
     undisturbed: list[dict[str, Any]] = []
     expected = run(tmp_path / "undisturbed", undisturbed)
     assert [report["train_seconds"] for report in undisturbed] == [float(step + 1) for step in range(SWEEP.steps)]
@@ -63,3 +64,25 @@ def test_training_time_goes_on_where_a_killed_trial_left_it(tmp_path: Path, monk
     assert (again[0]["step"], again[0]["train_seconds"]) == (9, 9.0)
     assert again[-1]["train_seconds"] == SWEEP.steps
     assert "train_seconds" not in expected
+
+
+def test_reports_come_at_steps_that_depend_on_the_configuration_alone(tmp_path: Path) -> None:
+    steps = {}
+    for every in (None, 7):
+        reports: list[dict[str, Any]] = []
+        run(tmp_path / str(every), reports, sweep=replace(SWEEP, log_every=every))
+        steps[every] = [report["step"] for report in reports]
+        for report in reports:
+            assert 0 < report["data_wait_pct"] < 100
+            assert report["tokens_per_second"] > 0
+    assert steps[None] == list(range(1, SWEEP.steps + 1))
+    assert steps[7] == [1, *range(7, SWEEP.steps, 7), SWEEP.steps]
+
+
+def test_a_trial_that_diverges_says_where_it_began_and_saves_nothing(tmp_path: Path) -> None:
+    reports: list[dict[str, Any]] = []
+    sweep = replace(SWEEP, log_every=20, lr=1e30, checkpoint_every=10)
+    with pytest.raises(TrainingDiverged, match=r"^loss became (nan|inf) at step [1-9]$"):
+        run(tmp_path, reports, sweep=sweep)
+    assert [report["step"] for report in reports] == [1]
+    assert not list(tmp_path.iterdir())
