@@ -25,6 +25,8 @@ from models.encoding import Encoded, EncoderWeights, choose
 P = ParamSpec("P")
 T = TypeVar("T")
 
+CACHED_BYTES = 1 << 18
+"""Of rows that are gone over twice: a part of a core's own cache."""
 SCALES = ("input_scale", "target_scale")
 """What a coder computes with beside its parameters."""
 
@@ -270,5 +272,11 @@ class Coder(nn.Module):
         """Keep only the part of those rows' gradients that turns them: their length is fixed."""
         for parameter in self._unit_rows():
             if parameter.grad is not None:
-                along = (parameter.grad * parameter).sum(dim=-1, keepdim=True)
-                parameter.grad.addcmul_(along, parameter, value=-1)
+                for rows, grad in zip(_cached(parameter), _cached(parameter.grad), strict=True):
+                    grad.addcmul_((grad * rows).sum(dim=-1, keepdim=True), rows, value=-1)
+
+
+def _cached(matrix: Tensor) -> tuple[Tensor, ...]:
+    """Views of all rows, on a CPU of so few that a second pass over them finds them in its cache."""
+    rows_RD = matrix.detach().flatten(0, -2)
+    return (rows_RD,) if matrix.is_cuda else rows_RD.split(max(1, CACHED_BYTES // (rows_RD[:1].nbytes or 1)))

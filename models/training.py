@@ -68,7 +68,7 @@ class Trainer:
     def __init__(self, coder: Coder, cfg: TrainConfig) -> None:
         self.coder, self.cfg = coder, cfg
         self.parameters = dict(coder.named_parameters())
-        self.optimiser = torch.optim.Adam(self.parameters.values(), lr=cfg.lr)
+        self.optimiser = torch.optim.Adam(self.parameters.values(), lr=cfg.lr, fused=True)
         self.step_count = 0
         device = coder.W_dec.device
         self.silent_tokens = torch.zeros(coder.num_latents, dtype=torch.int64, device=device)
@@ -194,7 +194,7 @@ class Trainer:
         for name, parameter in self.parameters.items():
             if self.step_count:
                 state = {key: tensors[f"adam.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
-                self.optimiser.state[parameter] = state | {"step": state["step"].cpu()}
+                self.optimiser.state[parameter] = state
         self.silent_tokens = tensors["silent_tokens"]
         self._longest_silence = int(self.silent_tokens.max())
         self._last_loss.zero_()
