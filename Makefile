@@ -15,10 +15,10 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile
 
 .DEFAULT_GOAL := help
-.PHONY: help install sweep toy bench ui figures test lint format clean
+.PHONY: help install sweep toy bench gpu-check ui figures test lint format clean
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 11
 
 install: $(STAMP) ## Make .venv with the locked versions (again where the lock or pyproject.toml changed)
 
@@ -52,6 +52,10 @@ $(BENCH)/.installed: requirements.lock benchmarks/requirements.lock
 
 bench: $(BENCH)/.installed ## Measure training steps against other libraries; options go in ARGS="--preset quick"
 	$(BENCH)/bin/python -m benchmarks.run $(ARGS)
+
+# On a machine that has torch already, without a network: python -m benchmarks.gpu.check.
+gpu-check: $(STAMP) ## Try everything on this machine's GPU within 14 minutes, or ARGS=--dry; findings in OUT=gpu-check
+	OUT="$${OUT:-gpu-check}" $(BIN)/python -m benchmarks.gpu.check $(ARGS)
 
 ui: $(STAMP) ## Show the runs under STORAGE in MLflow, on this machine's PORT only
 	@$(BIN)/python -m orchestrator.tracking.ui --storage="$$STORAGE" --port="$$PORT"

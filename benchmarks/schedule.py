@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,14 +28,19 @@ class Settings:
     activations: Path
     device: str
     threads: int
+    limit_s: float | None = None
+    """Longest life of a process, after which it is killed; none unless given."""
 
 
 Row = dict[str, Any]
 """One contestant at one case: the worker's finding, its times those of all rounds."""
 
 
-def run_preset(preset: Preset, settings: Settings) -> dict[str, Any]:
-    """Rates of the machine, and the rows of each contestant by case."""
+def run_preset(
+    preset: Preset, settings: Settings, tell: Callable[[int, str, Case, Row], None] | None = None
+) -> dict[str, Any]:
+    """Rates of the machine, and the rows of each contestant by case; `tell` is called with each as it is found."""
+    tell = tell or _tell
     work = preset.work()
     rows: dict[tuple[str, Case], Row] = {}
     with TemporaryDirectory(prefix="pursuit-benchmark-") as name:
@@ -51,7 +56,7 @@ def run_preset(preset: Preset, settings: Settings) -> dict[str, Any]:
                 job = {"task": "measure", "contestant": name, "seconds": preset.seconds}
                 for case, found in zip(cases, _measure(job, cases, settings, directory), strict=True):
                     rows[name, case] = merged(rows.get((name, case)), found)
-                    _tell(number, name, case, found)
+                    tell(number, name, case, found)
     missing = {"status": "not installed", "reason": "see benchmarks/requirements.lock"}
     listed = [
         {"contestant": name, "case": asdict(case), **rows.get((name, case), missing)}
@@ -106,16 +111,23 @@ def _run(job: dict[str, Any], settings: Settings, directory: Path, cases: int) -
     shared = {"activations": str(settings.activations), "device": settings.device, "threads": settings.threads}
     path.write_text(json.dumps(job | shared | {"references": str(directory)}), encoding="utf-8")
     environment = os.environ | {"OMP_NUM_THREADS": str(settings.threads), "WANDB_MODE": "disabled"}
-    ended = subprocess.run(
-        [sys.executable, "-m", "benchmarks.worker", str(path)],
-        cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    results = [json.loads(line.removeprefix(MARK)) for line in ended.stdout.splitlines() if line.startswith(MARK)]
-    if len(results) < cases:
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-m", "benchmarks.worker", str(path)],
+            cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=settings.limit_s,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        results = _results(error.stdout.decode() if isinstance(error.stdout, bytes) else error.stdout or "")
+        reason = f"took more than {settings.limit_s:.0f} s"
+    else:
+        results = _results(ended.stdout)
         last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
         reason = f"killed by signal {-ended.returncode}" if ended.returncode < 0 else last
-        results.append({"status": "could not run", "reason": reason})
-    return results
+    return results if len(results) == cases else [*results, {"status": "could not run", "reason": reason}]
+
+
+def _results(printed: str) -> list[Row]:
+    return [json.loads(line.removeprefix(MARK)) for line in printed.splitlines() if line.startswith(MARK)]
 
 
 def _tell(number: int, name: str, case: Case, found: Row) -> None:

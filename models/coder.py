@@ -279,4 +279,4 @@ class Coder(nn.Module):
 def _cached(matrix: Tensor) -> tuple[Tensor, ...]:
     """Views of all rows, on a CPU of so few that a second pass over them finds them in its cache."""
     rows_RD = matrix.detach().flatten(0, -2)
-    return (rows_RD,) if matrix.is_cuda else rows_RD.split(max(1, CACHED_BYTES // (rows_RD[:1].nbytes or 1)))
+    return (rows_RD,) if matrix.is_cuda else torch.split(rows_RD, max(1, CACHED_BYTES // (rows_RD[:1].nbytes or 1)))

@@ -7,6 +7,7 @@ from kernels.forms import Rates
 from kernels.gpu import mp_recompute as _recompute
 from kernels.gpu import mp_update as _update
 from kernels.gpu import topk as _topk
+from kernels.gpu.devices import update_flops
 from kernels.gpu.mp_backward import pursuit_backward
 from kernels.gpu.rows import add_outer_, row_products, weighted_rows
 from kernels.rules import Rules
@@ -16,13 +17,10 @@ __all__ = [
     "weighted_rows",
 ]  # fmt: skip
 
-UPDATE_FLOPS = 400.0
-"""Two bytes of H at 3 TB/s are worth some 400 flops at 600 Tflop/s: an H100's data sheet, not a measurement."""
-
 
 def rates(like: Tensor) -> Rates:
     """Costs of the forms for tensors like this one."""
-    return Rates(update=UPDATE_FLOPS, gram_itemsize=gram_dtype(like, None).itemsize)
+    return Rates(update=update_flops(like), gram_itemsize=gram_dtype(like, None).itemsize)
 
 
 def gram_dtype(like: Tensor, operands: torch.dtype | None) -> torch.dtype:

@@ -100,6 +100,14 @@ def packaged_directory() -> Path:
     return directory
 
 
+def read_gguf() -> tuple[Any, Any]:
+    """The wheel's file, open, and what it says of itself as a transformers configuration. Raises UserError."""
+    import gguf
+
+    reader = gguf.GGUFReader(_gguf_path())
+    return reader, _config(reader)
+
+
 def _convert(source: Path, target: Path) -> None:
     import gguf
 
@@ -107,20 +115,26 @@ def _convert(source: Path, target: Path) -> None:
     config = _config(reader)
     config.save_pretrained(target)
     _tokenizer(reader).save_pretrained(target)
-    heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
     weights = {}
     for tensor in reader.tensors:
-        prefix, *rest = tensor.name.removesuffix(".weight").split(".")
         weight = torch.from_numpy(gguf.dequantize(tensor.data, tensor.tensor_type).copy())
-        if prefix == "blk":
-            layer, kind = rest
-            name = f"layers.{layer}.{_BLOCK_TENSORS[kind]}"
-            weight = _half_split_rotary(weight, heads[kind]) if kind in heads else weight
-        else:
-            name = {"token_embd": "embed_tokens", "output_norm": "norm"}[prefix]
-        # bfloat16 is what the model was published in, and its rounding is far below that of four bits.
-        weights[f"model.{name}.weight"] = weight.to(torch.bfloat16).contiguous()
+        name, weight = transformers_weight(tensor.name, weight, config.num_attention_heads, config.num_key_value_heads)
+        weights[name] = weight
     save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
+
+
+def transformers_weight(name: str, weight: Tensor, heads: int, key_value_heads: int) -> tuple[str, Tensor]:
+    """transformers' name of one of GGUF's tensors, and its values as transformers has them."""
+    prefix, *rest = name.removesuffix(".weight").split(".")
+    if prefix == "blk":
+        layer, kind = rest
+        ours = f"layers.{layer}.{_BLOCK_TENSORS[kind]}"
+        if rotary := {"attn_q": heads, "attn_k": key_value_heads}.get(kind):
+            weight = _half_split_rotary(weight, rotary)
+    else:
+        ours = {"token_embd": "embed_tokens", "output_norm": "norm"}[prefix]
+    # bfloat16 is what the model was published in, and its rounding is far below that of four bits.
+    return f"model.{ours}.weight", weight.to(torch.bfloat16).contiguous()
 
 
 def _half_split_rotary(weight_OI: Tensor, heads: int) -> Tensor:

@@ -1,8 +1,9 @@
 """Text as blocks of tokens.
 
 Documents are tokenised once and joined with the tokenizer's EOS token, which also comes first, then cut into blocks.
-Where the tokenizer begins its own sequences with a BOS token, as Gemma's and Llama's do, every block begins with one. A
-document belongs to training or to validation by a hash of its text, so no text is in both, whatever is asked for.
+Training blocks are shuffled then (`block_order`); those of validation keep the order of the text. Where the tokenizer
+begins its own sequences with a BOS token, as Gemma's and Llama's do, every block begins with one. A document belongs to
+training or to validation by a hash of its text, so no text is in both, whatever is asked for.
 
 Shape suffixes: N blocks, L positions.
 """
@@ -22,6 +23,7 @@ from numpy.lib.format import open_memmap
 from orchestrator.atomic import atomic_directory
 from orchestrator.errors import UserError
 from orchestrator.saved import read_json
+from orchestrator.text import block_order
 from orchestrator.text.config import TextConfig
 from orchestrator.text.encoding import bos_token, encode
 from orchestrator.text.held_out import held_out_share, is_held_out
@@ -57,7 +59,7 @@ def tokenise(
     """Blocks of `context_length` tokens: `train_tokens // context_length` of them, and as many from `val_tokens`.
 
     They are written to a directory below `out_dir` named by a hash of the request, and reused when it is there already.
-    Memory does not grow with the number of tokens. Raises UserError where a count is less than one block
+    Memory grows by 8 bytes a block. Raises UserError where a count is less than one block
     (`val_tokens=0` means none), and where the dataset runs out of text.
     """
     if tokenizer.eos_token_id is None:
@@ -71,13 +73,14 @@ def tokenise(
         raise UserError("context_length 1: must be 2 or more, since this model's sequences begin with a BOS token")
     blocks = {name: tokens // context_length for name, tokens in asked.items()}
     content = {"tokenizer": _tokenizer_hash(tokenizer), "text": asdict(cfg), "context_length": context_length}
-    content |= {} if bos is None else {"bos": bos}
+    content |= {"shuffled": block_order.SEED} | ({} if bos is None else {"bos": bos})
     request = _hash(json.dumps([content, blocks, source_identity(cfg)], sort_keys=True).encode())
     directory = Path(out_dir) / f"tokens-{request[:16]}"
     if not directory.is_dir():
         with atomic_directory(directory) as unfinished:
             sides = {name: _Side(unfinished / f"{name}.npy", asked[name], context_length, bos) for name in asked}
             _fill(sides["train"], sides["val"], cfg, tokenizer)
+            block_order.shuffle_blocks(unfinished / "train.npy")
             content |= {name: side.digest.hexdigest() for name, side in sides.items()}
             description = {
                 "fingerprint": _hash(json.dumps(content, sort_keys=True).encode())[:32],

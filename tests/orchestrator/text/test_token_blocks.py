@@ -13,11 +13,19 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from orchestrator.errors import UserError
+from orchestrator.text.block_order import block_order
 from orchestrator.text.config import TextConfig
 from orchestrator.text.token_blocks import TokenBlocks, tokenise
 from tests.support.texts import TEXTS, write
 
 L = 16
+
+
+def as_read(shuffled_NL: np.ndarray) -> np.ndarray:
+    """Training blocks in the order of the text."""
+    text_NL = np.empty_like(shuffled_NL)
+    text_NL[block_order(len(text_NL))] = shuffled_NL
+    return text_NL
 
 
 def split_documents(blocks_NL: np.ndarray, eos: int) -> list[tuple[int, ...]]:
@@ -37,10 +45,23 @@ def test_blocks_hold_whole_documents_of_one_side(tmp_path: Path, tokenizer: Any)
     assert blocks.train.shape == (500, L) and blocks.val.shape == (125, L)
     assert blocks.train.dtype == blocks.val.dtype == np.int32
     eos = tokenizer.eos_token_id
-    train, val = split_documents(blocks.train, eos), split_documents(blocks.val, eos)
+    train, val = split_documents(as_read(blocks.train), eos), split_documents(blocks.val, eos)
     assert not set(train) & set(val) and blocks.n_documents == len(train) + len(val)
     known = {tuple(ids) for ids in tokenizer(TEXTS, add_special_tokens=False)["input_ids"]}
     assert set(train[:-1]) | set(val[:-1]) <= known
+
+
+def test_every_stretch_of_training_blocks_is_a_sample_of_the_whole_text(tmp_path: Path, tokenizer: Any) -> None:
+    blocks = tokenise(
+        TextConfig(dataset=write(tmp_path, "parquet")),
+        tokenizer, context_length=L, train_tokens=10_000, val_tokens=320, out_dir=tmp_path,
+    ).train  # fmt: skip
+    order = block_order(len(blocks))
+    assert sorted(order) == list(range(len(blocks)))
+    assert order[:5].tolist() == block_order(len(blocks))[:5].tolist() != block_order(len(blocks) - 1)[:5].tolist()
+    for stretch in np.array_split(order, 10):
+        quarters = np.histogram(stretch, bins=4, range=(0, len(blocks)))[0] / len(stretch)
+        assert (quarters > 0.1).all() and (quarters < 0.45).all(), quarters
 
 
 def test_deterministic_and_reused(tmp_path: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,10 +166,10 @@ def test_a_tokenizer_that_begins_sequences_with_bos_begins_every_block_with_it(t
     asked = {"context_length": L, "train_tokens": 1600, "val_tokens": 320, "out_dir": tmp_path}
     plain, blocks = tokenise(cfg, tokenizer, **asked), tokenise(cfg, like_gemma, **asked)
     assert (blocks.train[:, 0] == bos).all() and (blocks.val[:, 0] == bos).all()
-    text = blocks.train[:, 1:].reshape(-1)
+    text = as_read(blocks.train)[:, 1:].reshape(-1)
     assert text[0] == eos
     assert not (text == bos).any()
-    assert np.array_equal(text, plain.train.reshape(-1)[: len(text)])  # the same documents on the same sides
+    assert np.array_equal(text, as_read(plain.train).reshape(-1)[: len(text)])  # the same documents on the same sides
     assert blocks.fingerprint != plain.fingerprint
     with pytest.raises(UserError, match=r"^context_length 1: must be 2 or more"):
         tokenise(cfg, like_gemma, **asked | {"context_length": 1})

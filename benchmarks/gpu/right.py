@@ -1,0 +1,57 @@
+"""Stage: selections and FVU of every kernel path against the float64 definition, on real activations."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.contestants import OURS, Contestant
+from benchmarks.gpu.sizes import WIDE
+from benchmarks.gpu.stage import HOOKPOINTS, VAL, Stage
+from benchmarks.measure import agreement, reference
+from benchmarks.problem import Case, make_problem
+
+
+def main() -> None:
+    """Note a finding for each case and path, the study's own first."""
+    stage = Stage.from_command_line("right")
+    x_ND = real_activations(stage)
+    for case in stage.sizes.agreement:
+        _compare(stage, x_ND, case)
+    narrow = x_ND.shape[1]
+    neighbours = -(-WIDE // narrow)  # tokens beside each other make one wide one
+    whole = len(x_ND) // neighbours * neighbours
+    _compare(stage, x_ND[:whole].reshape(-1, neighbours * narrow)[:, :WIDE], stage.sizes.wide)
+
+
+def real_activations(stage: Stage) -> Tensor:
+    """Held-out tokens of the residual stream [N, D] float32, scaled to variance 1 a coordinate."""
+    values_TD = np.load(stage.activations_path(VAL, HOOKPOINTS[0]), mmap_mode="r")
+    x_ND = torch.from_numpy(np.array(values_TD)).float()
+    ordinary = x_ND.norm(dim=1) < 10 * x_ND.norm(dim=1).median()
+    x_ND = x_ND[ordinary]
+    return x_ND * x_ND.var(dim=0, correction=0).mean().rsqrt()
+
+
+def _compare(stage: Stage, x_ND: Tensor, case: Case) -> None:
+    problem = make_problem(x_ND, case, stage.device)
+    by_operation: dict[str, list[Contestant]] = {}
+    for contestant in OURS:
+        if contestant.name != "ours, update form, H given":
+            by_operation.setdefault(contestant.operation, []).append(contestant)
+    for contestants in by_operation.values():
+        expected = reference(contestants[0].operation, problem)
+        for contestant in contestants:
+            found = {"what": contestant.name, "d": x_ND.shape[1], "M": case.latents, "k": case.k, "B": case.tokens}
+            try:
+                out = contestant.build(problem).forward()
+                fvu = float(out.error_BD.double().pow(2).sum()) / problem.variance
+                assert out.indices_BK is not None  # noqa: S101 - ours tell
+                agree = 100 * agreement(contestant.operation, out.indices_BK, expected)
+                stage.note(**found, agreement_pct=agree, fvu=fvu, relative=fvu / expected.fvu - 1)
+            except RuntimeError as error:  # what Triton and CUDA raise; the other paths are still worth a look
+                stage.note(**found, failed=str(error).strip().partition("\n")[0])
+        torch.cuda.empty_cache()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""What the kit's stages share: each is a process that is told where things are."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.gpu import findings
+from benchmarks.gpu.sizes import Sizes, sizes
+from orchestrator.activations.shards import Shard
+
+HOOKPOINTS = ("layers.10", "layers.10.mlp")
+"""The residual stream, and what the MLP adds to it."""
+TRAIN, VAL = "train", "val"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage's surroundings."""
+
+    name: str
+    out: Path
+    work: Path
+    """For what the stages leave each other."""
+    pack: Path
+    dry: bool
+    rest: list[str]
+    """Further words of the command line."""
+
+    @classmethod
+    def from_command_line(cls, name: str, arguments: Sequence[str] | None = None) -> "Stage":
+        """Read what `check` wrote."""
+        parser = argparse.ArgumentParser()
+        for flag in ("--out", "--work", "--pack"):
+            parser.add_argument(flag, type=Path, required=True)
+        parser.add_argument("--dry", action="store_true")
+        given, rest = parser.parse_known_args(arguments)
+        if given.dry:
+            torch.set_num_threads(1)
+        return cls(name, rest=rest, **vars(given))
+
+    @property
+    def sizes(self) -> Sizes:
+        """How large everything is."""
+        return sizes(self.dry)
+
+    @property
+    def device(self) -> torch.device:
+        """The GPU where there is one."""
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def note(self, **finding: object) -> None:
+        """Write a finding down."""
+        findings.note(self.out, self.name, **finding)
+
+    def activations_path(self, split: str, hookpoint: str) -> Path:
+        """Of activations [tokens, D] float16, mapped into memory when read."""
+        return self.work / f"{split}-{hookpoint}.npy"
+
+
+class HostShards:
+    """Shards in host memory, as a sweep's object store would hand them out: first positions are gone already."""
+
+    def __init__(self, path: Path, shard_tokens: int) -> None:
+        values_TD = np.load(path, mmap_mode="r")
+        self.shards = [
+            np.array(values_TD[start : start + shard_tokens]) for start in range(0, len(values_TD), shard_tokens)
+        ]
+
+    def read(self, split: str, index: int, upcoming: list[int]) -> Shard:
+        """One of them."""
+        values_TD = self.shards[index]
+        everything = np.ones(len(values_TD), dtype=bool)
+        return Shard(values_TD, everything, ~everything)

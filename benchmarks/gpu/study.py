@@ -1,0 +1,65 @@
+"""Stage: cells of the study at its own size, in the order of interest, until the time is over."""
+
+import time
+
+import torch
+
+from benchmarks.gpu.stage import HOOKPOINTS, TRAIN, VAL, HostShards, Stage
+from models import VARIANTS, SparseCoder, SparseCoderConfig
+from models.evaluation import Evaluation
+from models.training import TrainConfig, Trainer
+from orchestrator.activations.stream import TrainStream
+
+COMPARED = ("topk", "mp", "mp-study")
+"""Those of them that there are."""
+LR = 1e-3
+DEAD_SHARE = 4
+"""A latent is dead when it fired in none of the last quarter of the run."""
+
+
+def main() -> None:
+    """Train and score one cell after the other; `check` ends this process when its time is over."""
+    stage = Stage.from_command_line("study")
+    for hookpoint in HOOKPOINTS:
+        for k in stage.sizes.study_k:
+            for variant in COMPARED:
+                if variant in VARIANTS:
+                    train(stage, hookpoint, variant, k)
+
+
+def train(stage: Stage, hookpoint: str, variant: str, k: int) -> None:
+    """One cell: training FVU on the way, held-out FVU and dead latents in the end."""
+    sizes, device, started = stage.sizes, stage.device, time.perf_counter()
+    shards = HostShards(stage.activations_path(TRAIN, hookpoint), sizes.shard_tokens)
+    width = shards.shards[0].shape[1]
+    batch_tokens = sizes.batch_tokens // 2
+    steps = sizes.study_steps
+    cfg = TrainConfig(
+        steps=steps, lr=LR, warmup_steps=max(1, steps // 10), micro_batch_tokens=sizes.micro_batch_tokens,
+        dead_window_tokens=max(1, steps * batch_tokens // DEAD_SHARE),
+    )  # fmt: skip
+    torch.manual_seed(0)
+    coder = SparseCoder(width, SparseCoderConfig(variant=variant, expansion_factor=sizes.expansion, k=k), device)
+    trainer = Trainer(coder, cfg)
+    cell = {"hookpoint": hookpoint, "variant": variant, "k": k, "M": coder.num_latents}
+    with TrainStream(shards, len(shards.shards), 0, tokens=steps * batch_tokens, device=device) as stream:
+        trainer.initialise(*stream.first_shard())
+        for step in range(1, steps + 1):
+            fvu = trainer.step(*stream.next_batch(batch_tokens))
+            if step % max(1, steps // 4) == 0:
+                trainer.raise_if_diverged()
+                stage.note(**cell, step=step, train_fvu=float(fvu), seconds=time.perf_counter() - started)
+    evaluation = Evaluation(coder, coder.gram(sizes.val_tokens))
+    for shard in HostShards(stage.activations_path(VAL, hookpoint), sizes.shard_tokens).shards:
+        for x_BD in torch.split(torch.from_numpy(shard).float(), sizes.micro_batch_tokens):
+            x_BD = x_BD.to(device)
+            massive_B = x_BD.norm(dim=1) > 10 * x_BD.norm(dim=1).median()
+            evaluation.add(x_BD, massive_B)
+    stage.note(
+        **cell, steps=steps, B=batch_tokens, val_fvu=evaluation.metrics()["val/fvu"], dead_pct=trainer.dead_pct(),
+        seconds=time.perf_counter() - started,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
