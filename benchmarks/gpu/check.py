@@ -29,7 +29,7 @@ from benchmarks.machine import describe_machine
 ROOT = Path(__file__).resolve().parents[2]
 GPU_TESTS = (
     "tests/kernels/test_gpu_rows.py", "tests/kernels/test_gpu_operations.py", "tests/models/test_gpu_step.py",
-    "tests/orchestrator/activations/test_placement.py", "tests/kernels/test_gpu_topk.py",
+    "tests/orchestrator/test_gpu_stream.py", "tests/kernels/test_gpu_topk.py",
     "tests/kernels/test_gpu_pursuit.py",
 )  # fmt: skip
 """The slowest last."""

@@ -97,3 +97,36 @@ def test_wrong_arguments_are_told(
         check.main(["--out", str(tmp_path / "out"), *arguments])
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
+
+
+ABSENT = (
+    "ray",
+    "mlflow",
+    "pyarrow",
+    "datasets",
+    "gguf",
+    "tyro",
+    "accelerate",
+    "scipy",
+    "matplotlib",
+    "plotly",
+    "sae_lens",
+)
+"""What a bare machine lacks."""
+
+
+def test_nothing_is_imported_that_a_bare_machine_lacks() -> None:
+    """The stages, and the tests that are to run on the GPU."""
+    stages = ["prepare", "right", "small_cases", "speed", "loop", "study", "check"]
+    program = f"""
+import importlib, sys
+import pytest
+for name in {ABSENT}:
+    sys.modules[name] = None
+for stage in {stages}:
+    importlib.import_module("benchmarks.gpu." + stage)
+importlib.import_module("benchmarks.worker")
+sys.exit(pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider", "-m", "gpu", *{check.GPU_TESTS}]))
+"""
+    ended = subprocess.run([sys.executable, "-c", program], cwd=check.ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
