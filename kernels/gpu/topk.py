@@ -30,6 +30,10 @@ MAX_PER_TILE = 16
 """Where a tile would have to keep more, k is large for M and the dense form costs less."""
 RECOMPUTED = 2**-9
 """Share of tokens that may be computed again because one tile held too many of their best."""
+ROOM, LEAST_ROOM = 2**-6, 16
+"""Share of tokens, and number of them, that are computed again together: several times as many as there should be."""
+BLOCK_D = 32
+"""Coordinates that are multiplied at once where a token is computed alone."""
 CHUNK_BYTES = 256 << 20
 """For the candidates, or the dense scores, of tokens handled together."""
 LEFT_OUT = tl.constexpr(-(2**31))
@@ -153,6 +157,43 @@ def _tile_candidates_kernel(
     _store_best(out, hidden + token, key, token < B, PER_TILE)
 
 
+@triton.jit
+def _one_by_one_kernel(
+    x, weight, bias, wanted, acts, indices, M, D, K,
+    HAS_BIAS: tl.constexpr, COLUMNS: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """A wanted token's K best latents, one after the other: each time the best of those after the one before.
+
+    Latents are ordered by score, descending, then by number. NaN counts as infinite, so that indices stay distinct.
+    """
+    token = tl.program_id(0).to(tl.int64)
+    if tl.load(wanted + token):
+        last_score, last = tl.full([], float("inf"), tl.float32), tl.full([], -1, tl.int32)
+        for i in range(K):
+            best_score, best = tl.full([], -float("inf"), tl.float32), tl.full([], 0, tl.int32) + M
+            for start in range(0, M, COLUMNS):
+                latent = start + tl.arange(0, COLUMNS)
+                score = tl.zeros([COLUMNS], tl.float32)
+                for first in range(0, D, BLOCK_D):
+                    inner = first + tl.arange(0, BLOCK_D)
+                    value = tl.load(x + token * D + inner, mask=inner < D, other=0.0)
+                    at = weight + latent.to(tl.int64)[:, None] * D + inner[None, :]
+                    inside = (latent < M)[:, None] & (inner < D)[None, :]
+                    score += tl.sum(tl.load(at, mask=inside, other=0.0) * value[None, :], axis=1)
+                if HAS_BIAS:
+                    score += tl.load(bias + latent, mask=latent < M, other=0.0)
+                score = tl.where(score != score, float("inf"), score)
+                after = (score < last_score) | ((score == last_score) & (latent > last))
+                score = tl.where(after & (latent < M), score, -float("inf"))
+                tile_score = tl.max(score, axis=0)
+                tile_best = tl.min(tl.where((score == tile_score) & after & (latent < M), latent, M), axis=0)
+                better = (tile_score > best_score) | ((tile_score == best_score) & (tile_best < best))
+                best_score, best = tl.where(better, tile_score, best_score), tl.where(better, tile_best, best)
+            last_score, last = best_score, best
+            tl.store(acts + token * K + i, tl.maximum(best_score, 0.0))
+            tl.store(indices + token * K + i, tl.minimum(best, M - 1).to(tl.int64))
+
+
 def _score_of(keys: Tensor) -> Tensor:
     bits = keys & -COLUMNS
     return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).view(torch.float32)
@@ -232,7 +273,6 @@ def topk_select(
     """The k largest rectified scores of each token, descending, and their latents: acts [B, k], indices [B, k].
 
     `operands` is the dtype of the product that finds candidates; float32 means that all scores are computed so.
-    Waits for the device once, to learn how many tokens are to be computed again.
     """
     config = topk_config(x_BD.shape[0], W_enc_MD.shape[0], k, device_capability(x_BD))
     if operands == torch.float32 or config is None:
@@ -244,7 +284,28 @@ def topk_select(
         for x_TD, low_TD in zip(x_BD.split(tokens), low_BD.split(tokens), strict=True)
     ]
     acts_BK, indices_BK, doubtful_B = (torch.cat(part) for part in zip(*parts, strict=True))
-    doubtful = doubtful_B.nonzero()[:, 0]
-    if doubtful.numel():
-        acts_BK[doubtful], indices_BK[doubtful] = _select_dense(x_BD[doubtful], W_enc_MD, b_enc_M, k)
+    return _settle(x_BD, W_enc_MD, b_enc_M, acts_BK, indices_BK, doubtful_B)
+
+
+def _settle(
+    x_BD: Tensor, W_enc_MD: Tensor, b_enc_M: Tensor | None, acts_BK: Tensor, indices_BK: Tensor, doubtful_B: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The choice of doubtful tokens from all their float32 scores, without asking the device how many there are.
+
+    The first of them, more than there should ever be, are computed together; any beyond that one by one.
+    """
+    tokens, k = acts_BK.shape
+    room = min(tokens, max(LEAST_ROOM, int(ROOM * tokens)))
+    rank_B = doubtful_B.cumsum(0)
+    wanted_T = torch.arange(1, room + 1, device=x_BD.device)
+    rows_T = torch.searchsorted(rank_B, wanted_T).clamp_(max=tokens - 1)  # the last again where there are fewer
+    acts_TK, indices_TK = _select_dense(x_BD[rows_T], W_enc_MD, b_enc_M, k)
+    settled_T = doubtful_B[rows_T, None]
+    acts_BK.index_copy_(0, rows_T, torch.where(settled_T, acts_TK, acts_BK[rows_T]))
+    indices_BK.index_copy_(0, rows_T, torch.where(settled_T, indices_TK, indices_BK[rows_T]))
+    left_B = doubtful_B & (rank_B > room)
+    _one_by_one_kernel[(tokens,)](
+        x_BD, W_enc_MD, x_BD if b_enc_M is None else b_enc_M, left_B, acts_BK, indices_BK,
+        W_enc_MD.shape[0], x_BD.shape[1], k, HAS_BIAS=b_enc_M is not None, COLUMNS=COLUMNS // 2, BLOCK_D=BLOCK_D,
+    )  # fmt: skip
     return acts_BK, indices_BK

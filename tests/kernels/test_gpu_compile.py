@@ -62,8 +62,19 @@ def topk_cases() -> list[aot.Case]:
     return [topk_case(capability, *shape) for capability in aot.CAPABILITIES for shape in shapes]
 
 
+def one_by_one_case() -> aot.Case:
+    return aot.Case(
+        name="topk of one token",
+        fn=topk._one_by_one_kernel,
+        signature={"x": "*fp32", "weight": "*fp32", "bias": "*fp32", "wanted": "*i1", "acts": "*fp32",
+                   "indices": "*i64", "M": "i32:16", "D": "i32:16", "K": "i32"},
+        constexprs={"HAS_BIAS": True, "COLUMNS": topk.COLUMNS // 2, "BLOCK_D": topk.BLOCK_D},
+        num_warps=4,
+    )  # fmt: skip
+
+
 def aot_cases() -> list[aot.Case]:
-    return [case for width in WIDTHS for case in rows_cases(width)] + topk_cases()
+    return [case for width in WIDTHS for case in rows_cases(width)] + topk_cases() + [one_by_one_case()]
 
 
 def test_spills_and_too_much_shared_memory_are_complained_about():
