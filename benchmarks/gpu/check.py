@@ -50,7 +50,7 @@ class Work:
 class Options:
     """What the command line says."""
 
-    pack: Path
+    pack: Path | None
     out: Path
     budget: float
     dry: bool
@@ -151,11 +151,12 @@ def _run(stage: Work, options: Options, deadline: float) -> bool:
         process = subprocess.Popen(
             stage.command, cwd=ROOT, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True
         )
+        status: int | None = None
         try:
-            status: int | None = process.wait(limit)
-        except subprocess.TimeoutExpired:
-            status = None
-        _end(process)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                status = process.wait(limit)
+        finally:
+            _end(process)
     seconds = time.monotonic() - started
     ended = {None: f"stopped after {limit:.0f} s", 0: "well"}.get(status, f"with status {status}")
     findings.note(options.out, "stages", name=stage.name, ended=ended, seconds=seconds)

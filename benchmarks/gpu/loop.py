@@ -28,8 +28,8 @@ def main() -> None:
     stage = Stage.from_command_line("loop")
     if stage.rest:
         return alone(stage, stage.rest[1], int(stage.rest[2]))
-    width = HostShards(stage.activations_path(TRAIN, HOOKPOINTS[0]), stage.sizes.shard_tokens).shards[0].shape[1]
-    large = stage.sizes.expansion * width
+    shards = HostShards(stage.activations_path(TRAIN, HOOKPOINTS[0]), stage.sizes.shard_tokens)
+    large = stage.sizes.expansion * shards.width
     for variant in ("mp", "topk"):
         run(stage, variant, large, profile=True)
     for latents in dict.fromkeys((max(64, large // 8), large)):
@@ -46,8 +46,9 @@ def run(stage: Stage, variant: str, latents: int, *, profile: bool) -> dict[str,
     sizes, device = stage.sizes, stage.device
     shards = HostShards(stage.activations_path(TRAIN, HOOKPOINTS[0]), sizes.shard_tokens)
     torch.manual_seed(0)
-    width = shards.shards[0].shape[1]
-    coder = SparseCoder(width, SparseCoderConfig(variant=variant, num_latents=latents, k=min(K, latents)), device)
+    coder = SparseCoder(
+        shards.width, SparseCoderConfig(variant=variant, num_latents=latents, k=min(K, latents)), device
+    )
     cfg = TrainConfig(steps=10 * sizes.loop_steps, warmup_steps=1, micro_batch_tokens=sizes.micro_batch_tokens)
     trainer = Trainer(coder, cfg)
     with TrainStream(shards, len(shards.shards), 0, device=device) as stream:

@@ -10,7 +10,11 @@ import torch
 
 from benchmarks.gpu import findings
 from benchmarks.gpu.sizes import Sizes, sizes
+from orchestrator.activations.excluded_tokens import massive_tokens
 from orchestrator.activations.shards import Shard
+
+MASSIVE_MULTIPLE = 10.0
+"""Of the median norm, as in sweeps."""
 
 HOOKPOINTS = ("layers.10", "layers.10.mlp")
 """The residual stream, and what the MLP adds to it."""
@@ -62,16 +66,22 @@ class Stage:
 
 
 class HostShards:
-    """Shards in host memory, as a sweep's object store would hand them out: first positions are gone already."""
+    """Shards in host memory. First positions are gone already; massive tokens are left out as in a sweep."""
 
     def __init__(self, path: Path, shard_tokens: int) -> None:
         values_TD = np.load(path, mmap_mode="r")
         self.shards = [
-            np.array(values_TD[start : start + shard_tokens]) for start in range(0, len(values_TD), shard_tokens)
+            _shard(np.array(values_TD[start : start + shard_tokens]))
+            for start in range(0, len(values_TD), shard_tokens)
         ]
+        self.width = values_TD.shape[1]
 
     def read(self, split: str, index: int, upcoming: list[int]) -> Shard:
         """One of them."""
-        values_TD = self.shards[index]
-        everything = np.ones(len(values_TD), dtype=bool)
-        return Shard(values_TD, everything, ~everything)
+        return self.shards[index]
+
+
+def _shard(values_TD: np.ndarray) -> Shard:
+    norm_T = torch.from_numpy(values_TD).float().norm(dim=1).numpy()
+    everything = np.ones(len(values_TD), dtype=bool)
+    return Shard(values_TD, everything, massive_tokens([norm_T], everything, MASSIVE_MULTIPLE))

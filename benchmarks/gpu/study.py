@@ -31,7 +31,6 @@ def train(stage: Stage, hookpoint: str, variant: str, k: int) -> None:
     """One cell: training FVU on the way, held-out FVU and dead latents in the end."""
     sizes, device, started = stage.sizes, stage.device, time.perf_counter()
     shards = HostShards(stage.activations_path(TRAIN, hookpoint), sizes.shard_tokens)
-    width = shards.shards[0].shape[1]
     batch_tokens = sizes.batch_tokens // 2
     steps = sizes.study_steps
     cfg = TrainConfig(
@@ -39,7 +38,7 @@ def train(stage: Stage, hookpoint: str, variant: str, k: int) -> None:
         dead_window_tokens=max(1, steps * batch_tokens // DEAD_SHARE),
     )  # fmt: skip
     torch.manual_seed(0)
-    coder = SparseCoder(width, SparseCoderConfig(variant=variant, expansion_factor=sizes.expansion, k=k), device)
+    coder = SparseCoder(shards.width, SparseCoderConfig(variant=variant, expansion_factor=sizes.expansion, k=k), device)
     trainer = Trainer(coder, cfg)
     cell = {"hookpoint": hookpoint, "variant": variant, "k": k, "M": coder.num_latents}
     with TrainStream(shards, len(shards.shards), 0, tokens=steps * batch_tokens, device=device) as stream:
@@ -51,10 +50,10 @@ def train(stage: Stage, hookpoint: str, variant: str, k: int) -> None:
                 stage.note(**cell, step=step, train_fvu=float(fvu), seconds=time.perf_counter() - started)
     evaluation = Evaluation(coder, coder.gram(sizes.val_tokens))
     for shard in HostShards(stage.activations_path(VAL, hookpoint), sizes.shard_tokens).shards:
-        for x_BD in torch.split(torch.from_numpy(shard).float(), sizes.micro_batch_tokens):
-            x_BD = x_BD.to(device)
-            massive_B = x_BD.norm(dim=1) > 10 * x_BD.norm(dim=1).median()
-            evaluation.add(x_BD, massive_B)
+        x_TD, massive_T = torch.from_numpy(shard.values_TD).float(), torch.from_numpy(shard.massive_T)
+        size = sizes.micro_batch_tokens
+        for x_BD, massive_B in zip(torch.split(x_TD, size), torch.split(massive_T, size), strict=True):
+            evaluation.add(x_BD.to(device), massive_B.to(device))
     stage.note(
         **cell, steps=steps, B=batch_tokens, val_fvu=evaluation.metrics()["val/fvu"], dead_pct=trainer.dead_pct(),
         seconds=time.perf_counter() - started,
