@@ -78,7 +78,7 @@ def _shares(stage: Stage, name: str, row: Row, case: Case, width: int, rates: di
     if name == "ours, update form, H given":
         stage.note(
             update_flops=forward / (entries * case.latents) * rates["bfloat16"],
-            meaning="flops of a bfloat16 product in the time of one update of a score (kernels/gpu/devices.py)",
+            meaning="flops of a bfloat16 product in the time of one update of a score (kernels/devices.py)",
         )
 
 

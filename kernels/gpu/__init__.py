@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
+from kernels.devices import update_flops
 from kernels.forms import Rates
 from kernels.gpu import mp_recompute as _recompute
 from kernels.gpu import mp_update as _update
 from kernels.gpu import topk as _topk
-from kernels.gpu.devices import update_flops
 from kernels.gpu.mp_backward import pursuit_backward
 from kernels.gpu.rows import add_outer_, row_products, weighted_rows
 from kernels.rules import Rules

@@ -21,6 +21,7 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels.gpu.rows import row_products
+from kernels.gpu.topk_alone import choose_alone
 
 COLUMNS = 128
 """Latents of one tile: as many as the low bits of a key can name."""
@@ -32,8 +33,6 @@ RECOMPUTED = 2**-9
 """Share of tokens that may be computed again because one tile held too many of their best."""
 ROOM, LEAST_ROOM = 2**-6, 16
 """Share of tokens, and number of them, that are computed again together: several times as many as there should be."""
-BLOCK_D = 32
-"""Coordinates that are multiplied at once where a token is computed alone."""
 CHUNK_BYTES = 256 << 20
 """For the candidates, or the dense scores, of tokens handled together."""
 LEFT_OUT = tl.constexpr(-(2**31))
@@ -157,43 +156,6 @@ def _tile_candidates_kernel(
     _store_best(out, hidden + token, key, token < B, PER_TILE)
 
 
-@triton.jit
-def _one_by_one_kernel(
-    x, weight, bias, wanted, acts, indices, M, D, K,
-    HAS_BIAS: tl.constexpr, COLUMNS: tl.constexpr, BLOCK_D: tl.constexpr,
-):  # fmt: skip
-    """A wanted token's K best latents, one after the other: each time the best of those after the one before.
-
-    Latents are ordered by score, descending, then by number. NaN counts as infinite, so that indices stay distinct.
-    """
-    token = tl.program_id(0).to(tl.int64)
-    if tl.load(wanted + token):
-        last_score, last = tl.full([], float("inf"), tl.float32), tl.full([], -1, tl.int32)
-        for i in range(K):
-            best_score, best = tl.full([], -float("inf"), tl.float32), tl.full([], 0, tl.int32) + M
-            for start in range(0, M, COLUMNS):
-                latent = start + tl.arange(0, COLUMNS)
-                score = tl.zeros([COLUMNS], tl.float32)
-                for first in range(0, D, BLOCK_D):
-                    inner = first + tl.arange(0, BLOCK_D)
-                    value = tl.load(x + token * D + inner, mask=inner < D, other=0.0)
-                    at = weight + latent.to(tl.int64)[:, None] * D + inner[None, :]
-                    inside = (latent < M)[:, None] & (inner < D)[None, :]
-                    score += tl.sum(tl.load(at, mask=inside, other=0.0) * value[None, :], axis=1)
-                if HAS_BIAS:
-                    score += tl.load(bias + latent, mask=latent < M, other=0.0)
-                score = tl.where(score != score, float("inf"), score)
-                after = (score < last_score) | ((score == last_score) & (latent > last))
-                score = tl.where(after & (latent < M), score, -float("inf"))
-                tile_score = tl.max(score, axis=0)
-                tile_best = tl.min(tl.where((score == tile_score) & after & (latent < M), latent, M), axis=0)
-                better = (tile_score > best_score) | ((tile_score == best_score) & (tile_best < best))
-                best_score, best = tl.where(better, tile_score, best_score), tl.where(better, tile_best, best)
-            last_score, last = best_score, best
-            tl.store(acts + token * K + i, tl.maximum(best_score, 0.0))
-            tl.store(indices + token * K + i, tl.minimum(best, M - 1).to(tl.int64))
-
-
 def _score_of(keys: Tensor) -> Tensor:
     bits = keys & -COLUMNS
     return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).view(torch.float32)
@@ -304,8 +266,5 @@ def _settle(
     acts_BK.index_copy_(0, rows_T, torch.where(settled_T, acts_TK, acts_BK[rows_T]))
     indices_BK.index_copy_(0, rows_T, torch.where(settled_T, indices_TK, indices_BK[rows_T]))
     left_B = doubtful_B & (rank_B > room)
-    _one_by_one_kernel[(tokens,)](
-        x_BD, W_enc_MD, x_BD if b_enc_M is None else b_enc_M, left_B, acts_BK, indices_BK,
-        W_enc_MD.shape[0], x_BD.shape[1], k, HAS_BIAS=b_enc_M is not None, COLUMNS=COLUMNS // 2, BLOCK_D=BLOCK_D,
-    )  # fmt: skip
+    choose_alone(x_BD, W_enc_MD, b_enc_M, left_B, acts_BK, indices_BK)
     return acts_BK, indices_BK

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 
 from kernels.backend import backend_of
+from kernels.devices import assumed_flops
 from orchestrator.activations.tables import table_bytes
 from orchestrator.grid.cells import Cell
 from orchestrator.grid.config import SweepConfig
@@ -15,8 +16,6 @@ from orchestrator.grid.shares import Shares
 from orchestrator.language_models.hookpoints import Hookpoint, what_patterns_meant
 from orchestrator.language_models.loading import forward_flops
 
-ASSUMED_GPU_FLOPS = 50e12
-"""Assumed rate of a GPU, since a plan runs nothing on one: fp32 matrix products of a data-centre card."""
 TRIAL_START_SECONDS = 6.0
 """Starting a trial's process and importing torch."""
 
@@ -96,7 +95,7 @@ def make_plan(
 ) -> Plan:
     """Predict; on a CPU its matrix rate is measured for a moment, for GPUs one is assumed."""
     gpu = bool(shares.trial.get("gpu"))
-    rate = ASSUMED_GPU_FLOPS * min(1.0, shares.trial["gpu"]) if gpu else _core_flops()
+    rate = assumed_flops() * min(1.0, shares.trial["gpu"]) if gpu else _core_flops()
     tokens = cfg.train_tokens + cfg.val_tokens
     flops = {
         model: forward_flops(model, [point.name for point in points], cfg.context_length)
@@ -108,7 +107,7 @@ def make_plan(
         concurrent=shares.concurrent,
         flops_per_second=rate,
         extract_flops=tokens * sum(flops.values()),
-        extract_rate=ASSUMED_GPU_FLOPS * shares.extractors if gpu else rate * hardware.cpus,
+        extract_rate=assumed_flops() * shares.extractors if gpu else rate * hardware.cpus,
         shard_bytes={
             model: table_bytes(cfg.blocks_per_shard * cfg.context_length, [p.width for p in points], cfg.shard_dtype)
             for model, points in hookpoints.items()

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from kernels.gpu import rows, topk
+from kernels.gpu import rows, topk, topk_alone
 from tests.support import aot
 
 WIDTHS = (576, 2048, 8192)
@@ -65,10 +65,10 @@ def topk_cases() -> list[aot.Case]:
 def one_by_one_case() -> aot.Case:
     return aot.Case(
         name="topk of one token",
-        fn=topk._one_by_one_kernel,
+        fn=topk_alone._one_by_one_kernel,
         signature={"x": "*fp32", "weight": "*fp32", "bias": "*fp32", "wanted": "*i1", "acts": "*fp32",
                    "indices": "*i64", "M": "i32:16", "D": "i32:16", "K": "i32"},
-        constexprs={"HAS_BIAS": True, "COLUMNS": topk.COLUMNS // 2, "BLOCK_D": topk.BLOCK_D},
+        constexprs={"HAS_BIAS": True, "COLUMNS": topk_alone.COLUMNS, "BLOCK_D": topk_alone.BLOCK_D},
         num_warps=4,
     )  # fmt: skip
 
