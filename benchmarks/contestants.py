@@ -165,6 +165,28 @@ def _dense_steps(problem: Problem) -> Step:
     return Step((W_enc, b_enc, W_dec, b_dec), forward)
 
 
+def _dense_codes(problem: Problem) -> Step:
+    """What sae-lens 6.54 computes, in our words: scores of all latents, activations in a dense matrix, a dense decode.
+
+    For machines that have torch and no sae-lens.
+    """
+    W, b_dec = parameter(problem.W_MD), parameter(problem.b_dec_D)
+
+    def forward() -> Output:
+        residual = problem.x_BD - b_dec
+        codes_BM = residual.new_zeros(len(residual), len(W))
+        for _ in range(problem.k):
+            with torch.no_grad():
+                j = linear(residual, W).argmax(dim=1)
+            rows = W[j]
+            act = torch.relu((residual * rows).sum(dim=1, keepdim=True))
+            codes_BM.scatter_add_(1, j[:, None], act)
+            residual = residual - act * rows
+        return squared_error(codes_BM @ W + b_dec - problem.x_BD)
+
+    return Step((W, b_dec), forward)
+
+
 def _forced(form: str) -> Callable[[Problem], Step]:
     return lambda problem: _ours_untied(problem, form=form)
 
@@ -182,5 +204,6 @@ OURS = (
 )
 STRAIGHTFORWARD = (
     Contestant(name="autograd with gather", operation="mp", build=_plain),
+    Contestant(name="sae-lens' method", operation="mp-tied", build=_dense_codes),
     Contestant(name="the study's method", operation="mp", build=_dense_steps, bfloat16_on_cuda=True),
 )

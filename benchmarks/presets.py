@@ -71,6 +71,6 @@ PRESETS = {
     ),
     "h100": Preset(
         (Case(65536, 36864, 64),),
-        ("ours", "ours, tied", *FORMS, "ours, sliced", *MP[3:], *TOPK), rounds=3, seconds=3.0,
+        ("ours", "ours, tied", *FORMS, "ours, sliced", *MP[3:], "sae-lens' method", *TOPK), rounds=3, seconds=3.0,
     ),
 }  # fmt: skip

@@ -22,7 +22,10 @@ from models.training import TrainConfig, Trainer
 
 LIMIT_S = 60.0
 """Of one contestant's process."""
-FIRST = ("ours, update form", "ours, TopK", "ours, recompute form", "ours, update form, H given", "the study's method")
+FIRST = (
+    "ours, update form", "ours, TopK", "ours, recompute form", "ours, update form, H given", "the study's method",
+    "sae-lens' method",
+)  # fmt: skip
 """In the order of interest."""
 
 
