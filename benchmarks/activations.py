@@ -57,6 +57,9 @@ def load_activations(path: Path) -> Tensor:
         raise UserError(f"--activations {path}: no safetensors file with a tensor named 'activations'") from error
     if activations_ND.ndim != 2 or len(activations_ND) < 2 or not activations_ND.isfinite().all():
         raise UserError(f"--activations {path}: 'activations' must be a finite matrix with a row per token")
-    variance = activations_ND.var(dim=0, correction=0).mean()
-    scaled_ND: Tensor = activations_ND * variance.rsqrt()
-    return scaled_ND
+    return scaled(activations_ND)
+
+
+def scaled(activations_ND: Tensor) -> Tensor:
+    """The same in the unit in which the mean variance of a coordinate is 1."""
+    return activations_ND * activations_ND.var(dim=0, correction=0).mean().rsqrt()

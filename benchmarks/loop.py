@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from benchmarks.activations import cached_activations, load_activations
+from benchmarks.host_shards import HostShards
 from models import SparseCoder
 from models.training import Trainer
 from orchestrator.activations.shards import Shard
@@ -33,21 +34,16 @@ CONTEXT, SHARD_SEQUENCES, SHARDS = 256, 64, 12
 CPU = torch.device("cpu")
 
 
-class Stored:
+def stored(x_ND: np.ndarray) -> HostShards:
     """Float16 shards, as the object store holds them: read-only, first positions among them."""
-
-    def __init__(self, x_ND: np.ndarray) -> None:
-        size = CONTEXT * SHARD_SEQUENCES
-        usable_T = np.arange(size) % CONTEXT > 0
-        self.shards = []
-        for start in range(0, SHARDS * size, size):
-            values_TD = x_ND[start : start + size].astype(np.float16)
-            values_TD.setflags(write=False)
-            self.shards.append(Shard(values_TD, usable_T, ~usable_T & usable_T))
-
-    def read(self, split: str, index: int, upcoming: list[int]) -> Shard:
-        """One of them."""
-        return self.shards[index]
+    size = CONTEXT * SHARD_SEQUENCES
+    usable_T = np.arange(size) % CONTEXT > 0
+    shards = []
+    for start in range(0, SHARDS * size, size):
+        values_TD = x_ND[start : start + size].astype(np.float16)
+        values_TD.setflags(write=False)
+        shards.append(Shard(values_TD, usable_T, np.zeros(size, dtype=bool)))
+    return HostShards(shards)
 
 
 def main() -> None:
@@ -58,22 +54,21 @@ def main() -> None:
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as trials have it
     torch.set_num_threads(1)
     logging.disable()
-    stored = Stored(load_activations(cached_activations(SHARDS * SHARD_SEQUENCES * CONTEXT)).numpy())
+    shards = stored(load_activations(cached_activations(SHARDS * SHARD_SEQUENCES * CONTEXT)).numpy())
     sweep = SweepConfig(
         train_tokens=SHARDS * SHARD_SEQUENCES * CONTEXT, shard_tokens=SHARD_SEQUENCES * CONTEXT, warmup_steps=10,
     )  # fmt: skip
-    ways: dict[str, Callable[[Cell, SweepConfig, Stored], float]] = {
+    ways: dict[str, Callable[[Cell, SweepConfig, HostShards], float]] = {
         "batches at hand": at_hand, "from the stream": from_stream, "as a trial": as_trial
     }  # fmt: skip
     print(f"{sweep.steps} steps of {sweep.batch_tokens} tokens, medians of {rounds} runs\n")
     print("| variant | k | " + " | ".join(ways) + " |\n| --- | --- |" + " --- |" * len(ways))
     for variant, k in (("topk", 16), ("mp", 16)):
-        width = stored.shards[0].values_TD.shape[1]
-        cell = Cell("packaged", "layers.10", k, 8, variant, 0, width)
+        cell = Cell("packaged", "layers.10", k, 8, variant, 0, shards.width)
         times: dict[str, list[float]] = {name: [] for name in ways}
         for _ in range(rounds):
             for name, way in ways.items():
-                times[name].append(way(cell, sweep, stored))
+                times[name].append(way(cell, sweep, shards))
         medians = {name: statistics.median(found) for name, found in times.items()}
         first = medians["batches at hand"]
         told = [f"{1000 * seconds:.1f} ms ({seconds / first:.3f})" for seconds in medians.values()]
@@ -87,9 +82,9 @@ def _trainer(cell: Cell, sweep: SweepConfig, stream: TrainStream) -> Trainer:
     return trainer
 
 
-def at_hand(cell: Cell, sweep: SweepConfig, stored: Stored) -> float:
+def at_hand(cell: Cell, sweep: SweepConfig, shards: HostShards) -> float:
     """Seconds per step, all batches being in memory as the step wants them."""
-    with TrainStream(stored, SHARDS, 0) as stream:
+    with TrainStream(shards, len(shards), 0) as stream:
         trainer = _trainer(cell, sweep, stream)
         batches = [stream.next_batch(sweep.batch_tokens) for _ in range(sweep.steps)]
     start = perf_counter()
@@ -98,9 +93,9 @@ def at_hand(cell: Cell, sweep: SweepConfig, stored: Stored) -> float:
     return (perf_counter() - start) / sweep.steps
 
 
-def from_stream(cell: Cell, sweep: SweepConfig, stored: Stored) -> float:
+def from_stream(cell: Cell, sweep: SweepConfig, shards: HostShards) -> float:
     """Seconds per step, batches being made when they are due."""
-    with TrainStream(stored, SHARDS, 0) as stream:
+    with TrainStream(shards, len(shards), 0) as stream:
         trainer = _trainer(cell, sweep, stream)
         start = perf_counter()
         for _ in range(sweep.steps):
@@ -108,10 +103,10 @@ def from_stream(cell: Cell, sweep: SweepConfig, stored: Stored) -> float:
         return (perf_counter() - start) / sweep.steps
 
 
-def as_trial(cell: Cell, sweep: SweepConfig, stored: Stored) -> float:
+def as_trial(cell: Cell, sweep: SweepConfig, shards: HostShards) -> float:
     """Seconds per step with points of curves and checkpoints; Ray itself is left out."""
     reports: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as place, TrainStream(stored, SHARDS, 0) as stream:
+    with tempfile.TemporaryDirectory() as place, TrainStream(shards, len(shards), 0) as stream:
         job = TrialJob(cell, replace(sweep, storage=Path(place)), Path(place), "", 0, None, 1)
         trainer = _trainer(cell, sweep, stream)
         start = perf_counter()

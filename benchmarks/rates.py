@@ -15,17 +15,18 @@ def measure_rates(device: torch.device) -> dict[str, float]:
     rates = {}
     for dtype in (torch.float32, torch.bfloat16):
         a = torch.randn(size, size, device=device).to(dtype)
-        seconds = _best(partial(torch.mm, a, a, out=torch.empty_like(a)), device)
+        seconds = best_time(partial(torch.mm, a, a, out=torch.empty_like(a)), device)
         rates[str(dtype).removeprefix("torch.")] = 2.0 * size**3 / seconds
     source = torch.ones(numbers, device=device)
     target = torch.empty_like(source)
     num_bytes = source.element_size() * numbers
-    rates["read"] = num_bytes / _best(lambda: source.sum(), device)
-    rates["copy"] = 2.0 * num_bytes / _best(lambda: target.copy_(source), device)
+    rates["read"] = num_bytes / best_time(lambda: source.sum(), device)
+    rates["copy"] = 2.0 * num_bytes / best_time(lambda: target.copy_(source), device)
     return rates
 
 
-def _best(work: Callable[[], object], device: torch.device) -> float:
+def best_time(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds of the fastest of several runs, the first left in."""
     times = []
     for _ in range(_REPEATS + 1):
         start = perf_counter()

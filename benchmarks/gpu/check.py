@@ -90,14 +90,13 @@ def _read(arguments: Sequence[str] | None) -> Options:
         parser.error(f"argument --pack: {given.pack} is no file; python -m benchmarks.gpu.pack FILE writes one")
     if (Path(given.out) / findings.LINES).exists():
         parser.error(f"argument --out: {given.out} holds findings already; name another folder")
+    if not (given.dry or torch.cuda.is_available()):
+        parser.error("torch finds no GPU here; --dry runs every stage at toy size without one")
     return Options(given.pack and given.pack.resolve(), Path(given.out).resolve(), given.budget, given.dry)
 
 
 def _say_where(options: Options) -> None:
-    on_gpu = torch.cuda.is_available()
-    if not (on_gpu or options.dry):
-        raise SystemExit("error: torch finds no GPU here; --dry runs every stage at toy size without one")
-    about = describe_machine("cuda" if on_gpu else "cpu", os.cpu_count() or 1)
+    about = describe_machine("cuda" if torch.cuda.is_available() else "cpu", os.cpu_count() or 1)
     about |= {"command": shlex.join(["python", "-m", "benchmarks.gpu.check", *sys.argv[1:]])}
     findings.note(options.out, "machine", **about, dry=options.dry, budget_s=options.budget)
 
@@ -160,10 +159,11 @@ def _run(stage: Work, options: Options, deadline: float) -> bool:
     seconds = time.monotonic() - started
     ended = {None: f"stopped after {limit:.0f} s", 0: "well"}.get(status, f"with status {status}")
     findings.note(options.out, "stages", name=stage.name, ended=ended, seconds=seconds)
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    said = log.read_bytes()[-MAX_BYTES:]
+    log.write_bytes(said)
+    last = said.decode(errors="replace").splitlines()[-6:]
     if status != 0 or stage.name in ("tests", "sanitizer"):
-        findings.note(options.out, "last words", name=stage.name, said=" / ".join(lines[-6:])[-1500:])
-    log.write_text("\n".join(lines)[-MAX_BYTES:] + "\n", encoding="utf-8")
+        findings.note(options.out, "last words", name=stage.name, said=" / ".join(last)[-1500:])
     return status == 0 or (status is None and stage.name == "study")
 
 

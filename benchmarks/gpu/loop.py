@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu.stage import HOOKPOINTS, TRAIN, HostShards, Stage
+from benchmarks.gpu.stage import HOOKPOINTS, TRAIN, Stage
+from benchmarks.host_shards import HostShards
 from models import SparseCoder, SparseCoderConfig
 from models.training import TrainConfig, Trainer
 from orchestrator.activations.stream import TrainStream
@@ -26,32 +27,31 @@ TOGETHER = (1, 2, 4)
 def main() -> None:
     """Note speed, waiting and the longest kernels of each variant; then what sharing a GPU gives."""
     stage = Stage.from_command_line("loop")
+    shards = stage.host_shards(TRAIN, HOOKPOINTS[0])
     if stage.rest:
-        return alone(stage, stage.rest[1], int(stage.rest[2]))
-    shards = HostShards(stage.activations_path(TRAIN, HOOKPOINTS[0]), stage.sizes.shard_tokens)
+        return alone(stage, shards, stage.rest[1], int(stage.rest[2]))
     large = stage.sizes.expansion * shards.width
     for variant in ("mp", "topk"):
-        run(stage, variant, large, profile=True)
+        run(stage, shards, variant, large, profile=True)
     for latents in dict.fromkeys((max(64, large // 8), large)):
         share(stage, latents)
 
 
-def alone(stage: Stage, variant: str, latents: int) -> None:
+def alone(stage: Stage, shards: HostShards, variant: str, latents: int) -> None:
     """Print this loop's speed, for the process that started it."""
-    print(run(stage, variant, latents, profile=False)["tokens_per_second"])
+    print(run(stage, shards, variant, latents, profile=False)["tokens_per_second"])
 
 
-def run(stage: Stage, variant: str, latents: int, *, profile: bool) -> dict[str, Any]:
+def run(stage: Stage, shards: HostShards, variant: str, latents: int, *, profile: bool) -> dict[str, Any]:
     """One loop; its metrics."""
     sizes, device = stage.sizes, stage.device
-    shards = HostShards(stage.activations_path(TRAIN, HOOKPOINTS[0]), sizes.shard_tokens)
     torch.manual_seed(0)
     coder = SparseCoder(
         shards.width, SparseCoderConfig(variant=variant, num_latents=latents, k=min(K, latents)), device
     )
     cfg = TrainConfig(steps=10 * sizes.loop_steps, warmup_steps=1, micro_batch_tokens=sizes.micro_batch_tokens)
     trainer = Trainer(coder, cfg)
-    with TrainStream(shards, len(shards.shards), 0, device=device) as stream:
+    with TrainStream(shards, len(shards), 0, device=device) as stream:
         trainer.initialise(*stream.first_shard())
         for _ in range(2):  # compiles what there is to compile
             trainer.step(*stream.next_batch(sizes.batch_tokens))

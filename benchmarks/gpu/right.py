@@ -1,9 +1,9 @@
 """Stage: selections and FVU of every kernel path against the float64 definition, on real activations."""
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.activations import scaled
 from benchmarks.contestants import OURS, Contestant, Output
 from benchmarks.gpu.sizes import WIDE
 from benchmarks.gpu.stage import HOOKPOINTS, VAL, Stage
@@ -25,11 +25,7 @@ def main() -> None:
 
 def real_activations(stage: Stage) -> Tensor:
     """Held-out tokens of the residual stream [N, D] float32, scaled to variance 1 a coordinate."""
-    values_TD = np.load(stage.activations_path(VAL, HOOKPOINTS[0]), mmap_mode="r")
-    x_ND = torch.from_numpy(np.array(values_TD)).float()
-    ordinary = x_ND.norm(dim=1) < 10 * x_ND.norm(dim=1).median()
-    x_ND = x_ND[ordinary]
-    return x_ND * x_ND.var(dim=0, correction=0).mean().rsqrt()
+    return scaled(torch.cat([shard.rows(shard.ordinary).x for shard in stage.host_shards(VAL, HOOKPOINTS[0]).shards]))
 
 
 def _compare(stage: Stage, x_ND: Tensor, case: Case) -> None:

@@ -6,7 +6,6 @@ each gradient for every active latent, for recompute and TopK the products.
 
 import os
 from functools import partial
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -16,6 +15,8 @@ from benchmarks.gpu.right import real_activations
 from benchmarks.gpu.stage import Stage
 from benchmarks.presets import PRESETS, Preset
 from benchmarks.problem import Case
+from benchmarks.rates import best_time
+from benchmarks.report import median
 from benchmarks.schedule import Row, Settings, run_preset
 from models import SparseCoder, SparseCoderConfig
 from models.training import TrainConfig, Trainer
@@ -53,17 +54,15 @@ def _tell(stage: Stage, found: dict[str, Row], number: int, name: str, case: Cas
     shape: dict[str, Any] = {"contestant": name, "B": case.tokens, "M": case.latents, "k": case.k}
     if row["status"] != "ok":
         return stage.note(**shape, status=row["status"], reason=row["reason"])
-    steps, forwards = sorted(row["step_s"]), sorted(row["forward_s"])
-    median = len(steps) // 2
     stage.note(
-        **shape, step_s=steps[median], forward_s=forwards[median], steps=len(steps), extra_bytes=row["extra_bytes"],
-        fvu=row["fvu"], reference_fvu=row["reference_fvu"],
+        **shape, step_s=median(row["step_s"]), forward_s=median(row["forward_s"]), steps=len(row["step_s"]),
+        extra_bytes=row["extra_bytes"], fvu=row["fvu"], reference_fvu=row["reference_fvu"],
     )  # fmt: skip
 
 
 def _shares(stage: Stage, name: str, row: Row, case: Case, width: int, rates: dict[str, float]) -> None:
     """What bounds a contestant of ours, and the share of that bound it reaches."""
-    forward, step = (sorted(row[key])[len(row[key]) // 2] for key in ("forward_s", "step_s"))
+    forward, step = median(row["forward_s"]), median(row["step_s"])
     entries = float(case.tokens) * case.k
     product = 2.0 * case.tokens * case.latents * width
     bounds = {
@@ -99,14 +98,7 @@ def _optimiser(stage: Stage, case: Case, x_ND: torch.Tensor, rates: dict[str, fl
     for parameter in coder.parameters():
         parameter.grad = torch.ones_like(parameter)
     for part, (work, num_bytes) in parts.items():
-        times = []
-        for _ in range(6):
-            start = perf_counter()
-            work()
-            if stage.device.type == "cuda":
-                torch.cuda.synchronize()
-            times.append(perf_counter() - start)
-        seconds = sorted(times)[len(times) // 2]
+        seconds = best_time(work, stage.device)
         stage.note(part=part, bound="read", share_pct=100 * num_bytes / rates["read"] / seconds, seconds=seconds)
 
 

@@ -10,6 +10,7 @@ import torch
 
 from benchmarks.gpu import findings
 from benchmarks.gpu.sizes import Sizes, sizes
+from benchmarks.host_shards import HostShards
 from orchestrator.activations.excluded_tokens import massive_tokens
 from orchestrator.activations.shards import Shard
 
@@ -64,21 +65,11 @@ class Stage:
         """Of activations [tokens, D] float16, mapped into memory when read."""
         return self.work / f"{split}-{hookpoint}.npy"
 
-
-class HostShards:
-    """Shards in host memory. First positions are gone already; massive tokens are left out as in a sweep."""
-
-    def __init__(self, path: Path, shard_tokens: int) -> None:
-        values_TD = np.load(path, mmap_mode="r")
-        self.shards = [
-            _shard(np.array(values_TD[start : start + shard_tokens]))
-            for start in range(0, len(values_TD), shard_tokens)
-        ]
-        self.width = values_TD.shape[1]
-
-    def read(self, split: str, index: int, upcoming: list[int]) -> Shard:
-        """One of them."""
-        return self.shards[index]
+    def host_shards(self, split: str, hookpoint: str) -> HostShards:
+        """Activations read into memory. First positions are gone already; massive tokens are left out as in a sweep."""
+        values_TD = np.load(self.activations_path(split, hookpoint), mmap_mode="r")
+        size = self.sizes.shard_tokens
+        return HostShards([_shard(np.array(values_TD[i : i + size])) for i in range(0, len(values_TD), size)])
 
 
 def _shard(values_TD: np.ndarray) -> Shard:

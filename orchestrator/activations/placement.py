@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from orchestrator.activations.shards import Shard, pick_rows
+from orchestrator.activations.shards import Shard
 
 
 class Rows(Protocol):
@@ -37,20 +37,19 @@ class InHostMemory:
 
     def place(self, shard: Shard, order_N: np.ndarray) -> "HostRows":
         """Views."""
-        return HostRows(shard.parts, order_N)
+        return HostRows(shard, order_N)
 
 
 @dataclass(frozen=True)
 class HostRows:
     """Views of memory that others own."""
 
-    parts: list[np.ndarray]
+    shard: Shard
     order_N: np.ndarray
 
     def copy(self, start: int, outs: list[Tensor]) -> None:
         """As `Rows` says."""
-        for values_TD, out_BD in zip(self.parts, outs, strict=True):
-            pick_rows(values_TD, self.order_N[start : start + len(out_BD)], out_BD)
+        self.shard.copy_rows(self.order_N[start : start + len(outs[0])], outs)
 
 
 class OnGpu:

@@ -21,7 +21,7 @@ class Batch(NamedTuple):
 
     x: Tensor
     """Inputs, [B, D] float32."""
-    y: Tensor | None
+    y: Tensor | None = None
     """A transcoder's targets, [B, D] float32; None where the input is its own target."""
 
     def to(self, device: str | torch.device) -> "Batch":
@@ -52,12 +52,23 @@ class Shard:
         """Inputs, and a transcoder's targets."""
         return [self.values_TD] if self.targets_TD is None else [self.values_TD, self.targets_TD]
 
+    @property
+    def widths(self) -> list[int]:
+        """Of inputs, and of a transcoder's targets."""
+        return [values_TD.shape[1] for values_TD in self.parts]
+
     def rows(self, indices: np.ndarray) -> Batch:
         """Activations of some tokens, copied."""
-        x_BD, *y_BD = (torch.empty(len(indices), values.shape[1]) for values in self.parts)
-        for values_TD, out_BD in zip(self.parts, [x_BD, *y_BD], strict=True):
-            pick_rows(values_TD, indices, out_BD)
-        return Batch(x_BD, *y_BD) if y_BD else Batch(x_BD, None)
+        outs = [torch.empty(len(indices), width) for width in self.widths]
+        self.copy_rows(indices, outs)
+        return Batch(*outs)
+
+    def copy_rows(self, indices: np.ndarray, outs: list[Tensor]) -> None:
+        """Copy some tokens' activations into each of `outs` [B, D] float32 on the CPU, inputs first."""
+        for start in range(0, len(indices), CHUNK_ROWS):
+            chunk = indices[start : start + CHUNK_ROWS]
+            for values_TD, out_BD in zip(self.parts, outs, strict=True):
+                out_BD[start : start + len(chunk)].copy_(torch.from_numpy(values_TD[chunk]))
 
 
 class Shards(Protocol):
@@ -65,10 +76,3 @@ class Shards(Protocol):
 
     def read(self, split: str, index: int, upcoming: list[int]) -> Shard:
         """One shard; `upcoming` are asked for next."""
-
-
-def pick_rows(values_TD: np.ndarray, indices_B: np.ndarray, out_BD: Tensor) -> None:
-    """Copy some rows of a float16 or float32 array into a float32 tensor on the CPU."""
-    for start in range(0, len(indices_B), CHUNK_ROWS):
-        picked = values_TD[indices_B[start : start + CHUNK_ROWS]]
-        out_BD[start : start + len(picked)].copy_(torch.from_numpy(picked))

@@ -36,8 +36,7 @@ class Ready:
     rows: Rows
     tokens: int
     """To be trained on."""
-    widths: tuple[int, ...]
-    """Of inputs, and of a transcoder's targets."""
+    widths: list[int]
     excluded_first: int
     excluded_massive: int
 
@@ -102,7 +101,7 @@ class TrainStream:
             self.cursor.offset += count
             if self.cursor.offset == shard.tokens:
                 self._finish_shard()
-        return Batch(outs[0], outs[1] if len(outs) > 1 else None)
+        return Batch(*outs)
 
     def _read(self, epoch: int, position: int) -> Shard:
         order = [int(index) for index in np.random.default_rng([self.seed, epoch]).permutation(self.shards)]
@@ -128,9 +127,8 @@ class TrainStream:
             place = divmod(number, self.shards)
             shard = self._read(*place)
             order_N = np.random.default_rng([self.seed, *place]).permutation(shard.ordinary)
-            widths = tuple(values.shape[1] for values in shard.parts)
             excluded = int((~shard.usable_T).sum()), int(shard.massive_T.sum())
-            yield Ready(placement.place(shard, order_N), len(order_N), widths, *excluded)
+            yield Ready(placement.place(shard, order_N), len(order_N), shard.widths, *excluded)
             if tokens is not None:
                 tokens -= len(order_N)
 

@@ -7,10 +7,7 @@ import torch
 from orchestrator.activations.shards import Shard
 from orchestrator.activations.stream import TrainStream
 
-DEVICES = [
-    "cpu",
-    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")),
-]
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 WIDTH, TOKENS = 24, (700, 300, 1000)
 
 
