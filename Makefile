@@ -15,10 +15,10 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile
 
 .DEFAULT_GOAL := help
-.PHONY: help install sweep toy bench gpu-check ui figures test lint format clean
+.PHONY: help install sweep toy bench gpu-check ui figures test cluster-test lint format clean
 
 help: ## Show this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 11
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 install: $(STAMP) ## Make .venv with the locked versions (again where the lock or pyproject.toml changed)
 
@@ -68,9 +68,13 @@ figures: $(STAMP) ## Draw the figures of a sweep again from MLflow: make figures
 # where a test before them failed.
 test: $(STAMP) ## Run every test
 	@status=0; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not sweep" || status=$$?; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not sweep and not cluster" || status=$$?; \
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m sweep || status=$$?; \
 	exit $$status
+
+# Each needs minutes, and what `make test` does not: root, Debian's packages, or most of the machine.
+cluster-test: $(STAMP) ## Launch a cluster of three hosts on this machine, and take one of them away (as root)
+	$(BIN)/python -m pytest -m cluster tests/cluster
 
 lint: $(STAMP) ## Check style, types, and which file imports which
 	$(BIN)/ruff check .

@@ -27,6 +27,7 @@ from orchestrator.activations.shards import Shard
 from orchestrator.activations.stream import TrainStream
 from orchestrator.grid.cells import Cell
 from orchestrator.grid.config import SweepConfig
+from orchestrator.trials.checkpoints import Checkpoints
 from orchestrator.trials.clock import Clock
 from orchestrator.trials.trial import TrialJob, run_steps
 
@@ -110,7 +111,7 @@ def as_trial(cell: Cell, sweep: SweepConfig, shards: HostShards) -> float:
         job = TrialJob(cell, replace(sweep, storage=Path(place)), Path(place), "", 0, None, 1)
         trainer = _trainer(cell, sweep, stream)
         start = perf_counter()
-        run_steps(job, trainer, stream, Clock(CPU, 0.0), reports.append)
+        run_steps(job, trainer, stream, Clock(CPU, 0.0), Checkpoints(job.directory), reports.append)
         return (perf_counter() - start) / sweep.steps
 
 

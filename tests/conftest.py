@@ -9,8 +9,11 @@ import hypothesis
 import pytest
 import torch
 
-# The same examples every time, here and in CI; others with --hypothesis-profile=default --hypothesis-seed=N.
-hypothesis.settings.register_profile("same", derandomize=True)
+# The same examples every time, here and in CI, however long one takes; others with --hypothesis-profile=default
+# --hypothesis-seed=N.
+hypothesis.settings.register_profile(
+    "same", derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("same")
 os.environ.pop("MLFLOW_TRACKING_URI", None)  # a person's own server is not for tests
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")

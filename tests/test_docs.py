@@ -46,7 +46,7 @@ def test_an_example_of_extending_works(change: str, command: str, tmp_path: Path
     assert applied.returncode == 0, applied.stderr
     python = f"PYTHONPATH=. '{sys.executable}'"
     result = subprocess.run(
-        re.sub("^python", python, command), shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=270,
+        re.sub("^python", python, command), shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=2400,
         check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr

@@ -21,6 +21,9 @@ from orchestrator.driver.script import exit_status
 from orchestrator.errors import UserError
 from orchestrator.grid.config import Scorer, SweepConfig
 from orchestrator.grid.hardware import detect
+from orchestrator.storage.address import home_of
+from orchestrator.storage.mirror import mirrored
+from orchestrator.storage.remote import remote_of
 from orchestrator.tracking.mlflow_store import default_uri
 from orchestrator.tracking.reader import experiment_of, place_of
 
@@ -63,9 +66,9 @@ def _main(argv: Sequence[str], interruption: Interruption) -> int:
         asked = replace(began_as, scores=command.scores, explainer=command.explainer, scorer=command.scorer)
         hardware = detect(connected)
         prepared = prepare(asked, hardware)
-        directory = command.storage / sweep
-        uri = command.tracking_uri or default_uri(command.storage)
-        with locked(directory):
+        directory, kept_at = home_of(command.storage) / sweep, remote_of(command.storage)
+        uri = command.tracking_uri or default_uri(home_of(command.storage))
+        with locked(directory), mirrored(directory, kept_at and kept_at.below(sweep)):
             experiment = experiment_of(uri, directory / TRACKING_DIRECTORY)
             inputs = gather_inputs(prepared.cfg, directory)
             if not connected:
@@ -83,4 +86,4 @@ def _asked(command: Command) -> tuple[str, str | None]:
         raise UserError("sweep: give --sweep NAME, or --run with the id of a run in MLflow")
     if command.sweep is not None:
         return command.sweep, None
-    return place_of(command.tracking_uri or default_uri(command.storage), str(command.run))
+    return place_of(command.tracking_uri or default_uri(home_of(command.storage)), str(command.run))

@@ -10,7 +10,7 @@ from ray import tune
 from orchestrator.tracking.endings import log_result
 from orchestrator.tracking.metrics import metrics_of
 from orchestrator.tracking.tracker import Tracker
-from orchestrator.trials.results import result_of
+from orchestrator.trials.results import fetch, result_of
 from orchestrator.trials.trial import TrialJob
 
 KILLED_FOR_MEMORY = "its process was killed for memory; smaller --shard-tokens, --batch-tokens or --store-gb need less"
@@ -21,6 +21,12 @@ log = logging.getLogger(__name__)
 def job_of(trial: Any) -> TrialJob:
     """The job that a Tune trial runs."""
     return TrialJob.from_json(trial.config["job"])
+
+
+def collect(job: TrialJob) -> None:
+    """Have what a trial left in this machine's copy of the storage. Raises OSError where that is away for long."""
+    if (remote := job.remote()) is not None:
+        fetch(job.directory, remote)
 
 
 def reason_of(trial: Any) -> str:
@@ -71,6 +77,7 @@ class Tracking(DriverCallback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Log how the trial ended: only one that was stopped has no result."""
         job = job_of(trial)
+        collect(job)
         if result := result_of(job.directory):
             log_result(self.tracker, job.cell.name, job.directory, result)
         else:

@@ -22,7 +22,11 @@ from orchestrator.grid.config import SweepConfig
 from orchestrator.grid.hardware import Hardware, detect
 from orchestrator.grid.memory import check_memory
 from orchestrator.language_models.loading import fingerprint
+from orchestrator.storage.address import home_of
+from orchestrator.storage.mirror import mirrored
+from orchestrator.storage.remote import remote_of
 from orchestrator.trials.results import result_of
+from orchestrator.trials.trial import TRIALS_DIRECTORY
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +63,12 @@ def _main(
         if request.plan:
             return 0
         check_memory(prepared.cells, request.cfg.batch_tokens, hardware)
-        with directory_of(request.cfg, request.resume) as directory, locked(directory):
+        kept_at = remote_of(request.cfg.storage)
+        with (
+            directory_of(request.cfg, request.resume) as directory,
+            locked(directory),
+            mirrored(directory, kept_at and kept_at.below(directory.name)),
+        ):
             inputs = gather_inputs(request.cfg, directory)
             if not connected:
                 start_private_ray(hardware, interruption)
@@ -74,7 +83,7 @@ def _done(request: Request[SweepConfig], prepared: Prepared) -> set[str]:
     """Trials of a sweep to be resumed that have a result."""
     if not request.resume:
         return set()
-    trials = request.cfg.storage / request.resume / "trials"
+    trials = home_of(request.cfg.storage) / request.resume / TRIALS_DIRECTORY
     return {cell.name for cell in prepared.cells if result_of(trials / cell.name) is not None}
 
 

@@ -9,6 +9,7 @@ from orchestrator.errors import UserError
 from orchestrator.grid.config import SweepConfig
 from orchestrator.language_models.loading import embedding_rows, fingerprint, load_tokenizer
 from orchestrator.saved import read_json
+from orchestrator.storage.address import home_of
 from orchestrator.text.sources import describe
 from orchestrator.text.token_blocks import TokenBlocks, tokenise
 
@@ -48,7 +49,7 @@ def inputs_of(cfg: SweepConfig, model: str) -> Inputs:
     log.info("tokenising %s for %s", describe(cfg.text_config()), model)
     blocks = tokenise(
         cfg.text_config(), load_tokenizer(model), context_length=cfg.context_length, train_tokens=cfg.train_tokens,
-        val_tokens=cfg.val_tokens, out_dir=cfg.storage / "tokens",
+        val_tokens=cfg.val_tokens, out_dir=home_of(cfg.storage) / "tokens",
     )  # fmt: skip
     largest = max(int(split.max()) for split in (blocks.train, blocks.val))
     if largest >= (rows := embedding_rows(model)):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from orchestrator.grid.base_config import BaseConfig
 from orchestrator.redaction import redact
+from orchestrator.storage.address import spelt
 from orchestrator.tracking.mlflow_store import sqlite_uri
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -13,7 +14,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 def resume_command(cfg: BaseConfig) -> str:
     """Continues this sweep, from the directory where the script was started."""
-    return " ".join([*_this_script(), _flag("--storage", str(cfg.storage)), _flag("--resume", str(cfg.name))])
+    return " ".join([*_this_script(), _flag("--storage", spelt(cfg.storage)), _flag("--resume", str(cfg.name))])
 
 
 def ui_command(storage: Path) -> str:

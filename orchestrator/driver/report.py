@@ -18,6 +18,7 @@ from orchestrator.grid.base_config import BaseConfig
 from orchestrator.grid.cells import Cell
 from orchestrator.saved import read_json
 from orchestrator.scores.table import FILE as LATENTS_FILE
+from orchestrator.storage.address import address_of, home_of
 from orchestrator.tracking.endings import UNFINISHED
 from orchestrator.tracking.mlflow_store import default_uri
 from orchestrator.trials.results import SCORES_DIRECTORY
@@ -111,7 +112,8 @@ def say(outcome: Outcome, cfg: BaseConfig, directory: Path) -> int:
             f"shards: {counters['shards_computed']} computed, {counters['shards_from_disk']} from disk, "
             f"{counters['shards_hits']} hits, {counters['shards_evictions']} evictions"
         )
-    lines.append(f"sweep:   {directory}")
+    kept = f", kept at {address}/{cfg.name}" if (address := address_of(cfg.storage)) else ""
+    lines.append(f"sweep:   {directory}{kept}")
     if outcome.figures:
         lines.append(f"figures: {outcome.figures / PAGE}")
     if (directory / COMPARISONS).is_dir():
@@ -119,7 +121,8 @@ def say(outcome: Outcome, cfg: BaseConfig, directory: Path) -> int:
             f"latents: {directory / 'trials'}/*/{SCORES_DIRECTORY}/latents.html, {directory / COMPARISONS}/*.html"
         )
     if outcome.comparison_url:
-        command = show_command(cfg.tracking_uri or default_uri(cfg.storage), cfg.storage)
+        home = home_of(cfg.storage)
+        command = show_command(cfg.tracking_uri or default_uri(home), home)
         started = f" (start it with `{command}`)" if command else ""
         lines.append(f"compare in MLflow{started}: {outcome.comparison_url}")
     if outcome.unsent:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ray
 import torch
 
 from orchestrator.activations.reader import ShardReader
-from orchestrator.driver.callbacks import KILLED_FOR_MEMORY
+from orchestrator.driver.callbacks import KILLED_FOR_MEMORY, collect
 from orchestrator.driver.inputs import Inputs
 from orchestrator.driver.interruption import Interruption
 from orchestrator.driver.prepare import Prepared
@@ -21,7 +22,7 @@ from orchestrator.grid.plan import duration
 from orchestrator.scores.protocol import PROTOCOLS
 from orchestrator.scores.scoring import ScoringJob, score
 from orchestrator.tracking.endings import UNFINISHED
-from orchestrator.trials.results import result_of
+from orchestrator.trials.results import fetch, publish_scores, result_of
 from orchestrator.trials.trial import TrialJob
 
 LOOK_SECONDS = 1.0
@@ -30,7 +31,7 @@ LOOK_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
 
-def score_job(content: dict[str, Any]) -> str | None:
+def score_job(content: dict[str, Any], tokens_NL: np.ndarray) -> str | None:
     """Ray's task: score one trial; returns why it cannot be scored, where another attempt would meet the same."""
     logging.basicConfig(level=logging.INFO)
     job = ScoringJob.from_json(content)
@@ -38,8 +39,13 @@ def score_job(content: dict[str, Any]) -> str | None:
     torch.set_num_threads(trial.threads)
     broker = ray.get_actor(trial.broker)
     reader = ShardReader(broker, trial.hookpoint, sweep.exclude_first, sweep.massive_multiple, trial.target)
+    remote = trial.remote()
     try:
-        score(job, reader)
+        if remote is not None:
+            fetch(trial.directory, remote)
+        score(job, reader, tokens_NL)
+        if remote is not None:
+            publish_scores(trial.directory, remote)
     except (*MACHINE_ERRORS, ray.exceptions.RayError):
         raise
     except Exception as error:
@@ -65,7 +71,8 @@ def score_all(
     shares = prepared.shares.trial
     options = {"num_cpus": shares["cpu"], "num_gpus": shares.get("gpu", 0), "max_retries": prepared.cfg.max_failures}
     task = ray.remote(score_job).options(**options, retry_exceptions=list(MACHINE_ERRORS))
-    running = {task.remote(_job_of(job, inputs[job.cell.model]).to_json()): job for job in left}
+    tokens = {model: ray.put(np.load(found.blocks_file("val"))) for model, found in inputs.items()}
+    running = {task.remote(_job_of(job, inputs[job.cell.model]).to_json(), tokens[job.cell.model]): job for job in left}
     log.info("scoring %d trials (--scores %s)", len(left), prepared.cfg.scores)
     failures, started, said = {}, time.monotonic(), time.monotonic()
     while running and interruption.signal is None:
@@ -73,6 +80,7 @@ def score_all(
         for reference in done:
             job = running.pop(reference)
             if (reason := _reason(reference)) is None:
+                collect(job)
                 scored(job)
             else:
                 failures[job.cell.name] = reason
@@ -92,7 +100,7 @@ def _is_trained(directory: Path) -> bool:
 
 
 def _job_of(job: TrialJob, inputs: Inputs) -> ScoringJob:
-    return ScoringJob(job, inputs.location, str(inputs.blocks_file("val")), PROTOCOLS[job.sweep.scores])
+    return ScoringJob(job, inputs.location, PROTOCOLS[job.sweep.scores])
 
 
 def _reason(reference: Any) -> str | None:

@@ -3,15 +3,15 @@
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import ray
 
 from models import SparseCoder
+from orchestrator.driver.callbacks import collect
 from orchestrator.driver.interruption import Interruption
 from orchestrator.scores.dictionary import MOST_LATENTS, directions, shared_by_seeds
-from orchestrator.trials.results import keep_scores, scores_of
+from orchestrator.trials.results import CODER_DIRECTORY, keep_scores, publish_scores, scores_of
 from orchestrator.trials.trial import TrialJob
 
 METRIC = "latents/shared_with_other_seeds"
@@ -26,13 +26,15 @@ def share_by_seeds(jobs: Sequence[TrialJob], interruption: Interruption, shared:
     running: dict[Any, list[TrialJob]] = {}
     for group in _groups(jobs):
         if len(group) > 1 and any(METRIC not in _metrics(job) for job in group):
-            running[ray.remote(_shares).remote([str(job.directory / "coder") for job in group])] = group
+            running[ray.remote(_shares).remote([job.to_json() for job in group])] = group
     while running and interruption.signal is None:
         done, _ = ray.wait(list(running), timeout=LOOK_SECONDS)
         for reference in done:
             for job, share in zip(running.pop(reference), ray.get(reference), strict=True):
                 scores = scores_of(job.directory) or {}
                 keep_scores(job.directory, scores | {"metrics": scores["metrics"] | {METRIC: share}})
+                if (remote := job.remote()) is not None:
+                    publish_scores(job.directory, remote)
                 shared(job)
 
 
@@ -51,5 +53,8 @@ def _metrics(job: TrialJob) -> dict[str, float]:
     return metrics
 
 
-def _shares(coders: list[str]) -> list[float]:
-    return shared_by_seeds([directions(SparseCoder.load_from_disk(Path(coder))) for coder in coders])
+def _shares(contents: list[dict[str, Any]]) -> list[float]:
+    jobs = [TrialJob.from_json(content) for content in contents]
+    for job in jobs:
+        collect(job)
+    return shared_by_seeds([directions(SparseCoder.load_from_disk(job.directory / CODER_DIRECTORY)) for job in jobs])

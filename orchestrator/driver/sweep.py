@@ -20,12 +20,13 @@ from orchestrator.driver.scoring import score_all
 from orchestrator.driver.seeds import share_by_seeds
 from orchestrator.figures.files import write_figures
 from orchestrator.grid.cells import Cell
+from orchestrator.storage.address import home_of
 from orchestrator.tracking.endings import UNFINISHED, killed_if_raised, log_result, log_scores, sweep_status
 from orchestrator.tracking.environment import environment_tags
 from orchestrator.tracking.records import journal_records
 from orchestrator.tracking.tracker import Tracker
 from orchestrator.trials.results import result_of, scores_of
-from orchestrator.trials.trial import TrialJob, run_trial
+from orchestrator.trials.trial import TRIALS_DIRECTORY, TrialJob, run_trial
 
 
 def run(
@@ -66,7 +67,7 @@ def open_sweep(
 ) -> Tracker:
     """The sweep's parent run, opened or opened again."""
     cfg = prepared.cfg
-    tracker = Tracker(cfg.tracking_uri, experiment, str(cfg.name), cfg.storage, directory / TRACKING_DIRECTORY)
+    tracker = Tracker(cfg.tracking_uri, experiment, str(cfg.name), home_of(cfg.storage), directory / TRACKING_DIRECTORY)
     identities = {f"{what}.{model}": text for model, i in inputs.items() for what, text in i.identity.items()}
     tracker.start_sweep(cfg.params(), {**tags, **identities}, cfg.to_json())
     return tracker
@@ -112,7 +113,7 @@ def _job(prepared: Prepared, cell: Cell, directory: Path) -> TrialJob:
     return TrialJob(
         cell=cell,
         sweep=prepared.cfg,
-        directory=(directory / "trials" / cell.name).resolve(),
+        directory=(directory / TRIALS_DIRECTORY / cell.name).resolve(),
         broker=brokers.broker_name(prepared.cfg, cell.model),
         hookpoint=names.index(cell.source),
         target=names.index(cell.hookpoint) if cell.source != cell.hookpoint else None,

@@ -13,6 +13,7 @@ from orchestrator.errors import UserError
 from orchestrator.figures.files import write_figures
 from orchestrator.grid.base_config import BaseConfig
 from orchestrator.names import cut, plain
+from orchestrator.storage.address import home_of
 from orchestrator.tracking.mlflow_store import default_uri
 from orchestrator.tracking.reader import read_sweep
 
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         words = sys.argv[1:] if argv is None else argv
         command = read(Command, words, str(Command.__doc__), prog="python -m orchestrator.figures")
-        sweep = read_sweep(command.tracking_uri or default_uri(command.storage), command.run)
+        sweep = read_sweep(command.tracking_uri or default_uri(home_of(command.storage)), command.run)
         # Two sweeps of one name do not overwrite each other's.
         place = cut(plain(f"{sweep.name}-{sweep.run_id[:8]}"))
         written = write_figures(sweep.name, sweep.records, command.out or Path("figures") / place)

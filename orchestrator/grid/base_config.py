@@ -14,6 +14,7 @@ from orchestrator.errors import UserError, did_you_mean
 from orchestrator.names import MAX_BYTES
 from orchestrator.redaction import redact
 from orchestrator.saved import parse_json
+from orchestrator.storage.address import home_of, spelt
 
 CODER_AXES = ("k", "expansion_factor", "variant", "seed")
 """Axes of a grid that every sweep has."""
@@ -142,10 +143,11 @@ class BaseConfig:
             value = getattr(self, field.name)
             for text in map(str, value if isinstance(value, tuple) else (value,)):
                 if field.name != "tracking_uri":
-                    check_text(field.name, text, path=isinstance(value, Path))
+                    is_path = isinstance(value, Path)
+                    check_text(field.name, spelt(Path(text)) if field.name == "storage" else text, path=is_path)
         if self.tracking_uri is not None:
             check_tracking_uri("tracking_uri", self.tracking_uri)
-        length = len(os.fsencode(os.path.realpath(self.storage)))  # Path.resolve raises for links in a circle
+        length = len(os.fsencode(os.path.realpath(home_of(self.storage))))  # Path.resolve raises for links in a circle
         if self.tracking_uri is None and length > MAX_STORAGE_BYTES:
             raise UserError(
                 f"storage '...{str(self.storage)[-20:]}': its path has {length} bytes; SQLite takes {MAX_STORAGE_BYTES}"
@@ -198,11 +200,12 @@ class BaseConfig:
     def params(self) -> dict[str, Any]:
         """What all trials have in common, as params of the sweep's run in MLflow; the axes are listed too."""
         given = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "tracking_uri"}
-        return given | {"log_every": self.report_every}
+        return given | {"log_every": self.report_every, "storage": spelt(self.storage)}
 
     def to_json(self) -> dict[str, Any]:
         """JSON form without secrets; `from_json` reads it back."""
         content = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
+        content["storage"] = spelt(self.storage)
         return content | {"tracking_uri": self.tracking_uri and redact(self.tracking_uri)}
 
     @classmethod

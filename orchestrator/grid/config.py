@@ -84,7 +84,7 @@ class SweepConfig(BaseConfig):
     max_failures: int = 3
     """Times a trial that died is started again from its checkpoint."""
     storage: Path = Path("runs")
-    """Directory for everything the sweep writes; every node of a cluster must see it."""
+    """Directory for everything the sweep writes, which every node of a cluster must see, or an address: s3://BUCKET/PATH."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -39,8 +39,6 @@ class ScoringJob:
     trial: TrialJob
     model: str
     """Where the language model is found from any process."""
-    tokens: str
-    """Held-out tokens, .npy int32 [N, L]."""
     protocol: Protocol
     """How much is scored."""
 
@@ -71,12 +69,14 @@ def _language_model(model: str) -> LanguageModel:
     return LanguageModel.load(model)
 
 
-def score(job: ScoringJob, reader: Shards) -> None:
-    """Score a trial; what is scored already is not scored again. Raises what the model, the coder or an LLM raises."""
+def score(job: ScoringJob, reader: Shards, tokens_NL: np.ndarray) -> None:
+    """Score a trial on held-out tokens, int32; what is scored already is not scored again.
+
+    Raises what the model, the coder or an LLM raises.
+    """
     sweep = job.trial.sweep
     coder = SparseCoder.load_from_disk(job.trial.directory / "coder", default_device())
     coder.requires_grad_(False)
-    tokens_NL = np.load(job.tokens, mmap_mode="r")
     held_out = HeldOutTokens(reader, sweep.shards("val"), sweep.batch_tokens)
     found = reconstruction(coder, held_out, tokens_NL.size)
     figures = found.metrics() | dictionary.metrics(coder, found.firing) | _faithfulness(job, coder, found, tokens_NL)

@@ -25,6 +25,9 @@ from orchestrator.driver.report import Outcome, say
 from orchestrator.driver.script import Flags, Preset, exit_status, read_command_line
 from orchestrator.grid.cells import Cell
 from orchestrator.grid.plan import duration
+from orchestrator.storage.address import home_of
+from orchestrator.storage.mirror import mirrored
+from orchestrator.storage.remote import remote_of
 from orchestrator.toy.config import ToyConfig
 from orchestrator.toy.report import recovery_table
 from orchestrator.toy.tree import Tree, recovery
@@ -67,7 +70,11 @@ def _main(description: str, experiment: str, presets: Mapping[str, ToyConfig], a
         sys.stdout.write(describe(request.cfg, grid) + "\n")
     if request.plan:
         return 0
-    with directory_of(request.cfg, request.resume) as directory:
+    kept_at = remote_of(request.cfg.storage)
+    with (
+        directory_of(request.cfg, request.resume) as directory,
+        mirrored(directory, kept_at and kept_at.below(directory.name), left_out=()),
+    ):
         outcome = run(request.cfg, grid, directory, experiment)
     return say(outcome, request.cfg, directory)
 
@@ -88,7 +95,8 @@ def run(cfg: ToyConfig, grid: Sequence[Cell], directory: Path, experiment: str) 
     torch.set_num_threads(1)
     with locked(directory):
         tags = environment_tags()
-        tracker = Tracker(cfg.tracking_uri, experiment, str(cfg.name), cfg.storage, directory / TRACKING_DIRECTORY)
+        home, journal = home_of(cfg.storage), directory / TRACKING_DIRECTORY
+        tracker = Tracker(cfg.tracking_uri, experiment, str(cfg.name), home, journal)
         tracker.start_sweep(cfg.params(), tags, cfg.to_json())
         results = {}
         with killed_if_raised(tracker):

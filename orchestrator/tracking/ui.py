@@ -10,6 +10,7 @@ from pathlib import Path
 from orchestrator.command_line.read import read
 from orchestrator.errors import UserError
 from orchestrator.grid.base_config import BaseConfig
+from orchestrator.storage.address import home_of, spelt
 from orchestrator.tracking.mlflow_store import sqlite_file, sqlite_uri
 
 HOST = "127.0.0.1"
@@ -38,10 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def server(command: Command) -> list[str]:
     """The command line of MLflow's server. Raises UserError where there is nothing to show or the port is taken."""
-    uri = sqlite_uri(command.storage)
+    uri = sqlite_uri(home_of(command.storage))
     file = sqlite_file(uri)
     if file is None or not file.is_file():  # MLflow would create it
-        raise UserError(f"storage {str(command.storage)!r}: no runs there yet; make sweep records some")
+        raise UserError(f"storage {spelt(command.storage)!r}: no runs there yet; make sweep records some")
     _check_port(command)
     return [
         sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", HOST, "--port", str(command.port)

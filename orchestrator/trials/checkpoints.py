@@ -1,41 +1,122 @@
-"""Checkpoints of a trial in training: `step-NNNNNNNN` in its directory, of which the newest is kept until it ends."""
+"""Checkpoints of a trial in training: `step-NNNNNNNN` in its directory, of which the newest two are kept until it ends.
 
+Each has a manifest with the checksums of its files, so that one damaged on disk is told from a whole one. Where the
+sweep's storage is an address they are copied there in the background, the manifest last.
+"""
+
+import hashlib
+import json
 import logging
 import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from models.training import Trainer
 from orchestrator.atomic import atomic_directory
+from orchestrator.errors import one_line
+from orchestrator.storage.copies import pull, push
+from orchestrator.storage.remote import Remote
+
+KEPT = 2
+"""The one before the newest serves where the newest is damaged."""
+MANIFEST = "manifest.json"
+PREFIX = "step-"
 
 log = logging.getLogger(__name__)
 
 
-def restore(trainer: Trainer, directory: Path) -> dict[str, Any] | None:
-    """Go on from the newest checkpoint; returns its cursor, None before the first.
+class Checkpoints:
+    """Those of one trial, in `directory` and, where there is one, below `remote`."""
 
-    One that cannot be read is dropped with a warning: a trial that starts again ends with the same numbers.
-    """
-    for checkpoint in sorted(directory.glob("step-*"), reverse=True):
+    def __init__(self, directory: Path, remote: Remote | None = None) -> None:
+        self.directory, self.remote = directory, remote
+        self._sender = ThreadPoolExecutor(1, "checkpoints")
+        self._sending: tuple[Path, Future[None]] | None = None
+
+    def restore(self, trainer: Trainer) -> dict[str, Any] | None:
+        """Go on from the newest checkpoint that is whole; returns its cursor, None before the first.
+
+        One that is not is dropped with a warning: a trial that starts earlier ends with the same numbers. Raises
+        OSError where the remote ones cannot be looked at.
+        """
+        away = [] if self.remote is None else _complete(self.remote.sizes())
+        here = [path.name for path in self.directory.glob(f"{PREFIX}*")]
+        for name in sorted({*here, *away}, reverse=True):
+            checkpoint = self.directory / name
+            try:
+                if self.remote is not None and name not in here:
+                    with atomic_directory(checkpoint) as unfinished:
+                        pull(self.remote.below(name), unfinished)
+                _check(checkpoint)
+                return trainer.restore(checkpoint)
+            except (FileNotFoundError, ValueError) as error:
+                log.warning("a checkpoint is dropped: %s", error)
+                shutil.rmtree(checkpoint, ignore_errors=True)
+        return None
+
+    def write(self, trainer: Trainer, cursor: dict[str, Any]) -> None:
+        """Write `step-NNNNNNNN`, complete or absent, then drop older ones."""
+        final = self.directory / f"{PREFIX}{trainer.step_count:08d}"
+        with atomic_directory(final) as unfinished:
+            trainer.save(unfinished, cursor)
+            sums = {file.name: _checksum(file) for file in unfinished.iterdir()}
+            (unfinished / MANIFEST).write_text(json.dumps(sums), encoding="utf-8")
+        if self.remote is not None and (self._sending is None or self._sending[1].done()):
+            # One that comes while another is on its way stays here alone: the next one goes.
+            self._sending = final, self._sender.submit(self._send, final)
+        on_its_way = self._sending[0] if self._sending else None
+        for old in sorted(self.directory.glob(f"{PREFIX}*"), reverse=True)[KEPT:]:
+            if old != on_its_way:
+                shutil.rmtree(old, ignore_errors=True)
+
+    def remove(self) -> None:
+        """Drop all of them, unfinished ones too; for a trial that has ended."""
+        self._sender.shutdown()
+        for checkpoint in (*self.directory.glob(f"{PREFIX}*"), *self.directory.glob(f".{PREFIX}*")):
+            shutil.rmtree(checkpoint, ignore_errors=True)
+        if self.remote is not None:
+            self._drop(self.remote, keep=0)
+
+    def _send(self, checkpoint: Path) -> None:
+        remote = self.remote
+        if remote is None:
+            return
         try:
-            return trainer.restore(checkpoint)
-        except (FileNotFoundError, ValueError) as error:
-            log.warning("a checkpoint is dropped: %s", error)
-            shutil.rmtree(checkpoint)
-    return None
+            push(checkpoint, remote.below(checkpoint.name), last=MANIFEST)
+        except OSError as error:
+            log.warning("checkpoint %s is on this machine alone: %s", checkpoint.name, one_line(error))
+            return
+        self._drop(remote, KEPT)
+
+    def _drop(self, remote: Remote, keep: int) -> None:
+        try:
+            found = remote.sizes()
+            for old in sorted({name.partition("/")[0] for name in found if name.startswith(PREFIX)}, reverse=True):
+                if old not in _complete(found)[:keep]:
+                    remote.below(old).remove()
+        except OSError as error:
+            log.warning("older checkpoints stay in the storage: %s", one_line(error))
 
 
-def write(trainer: Trainer, directory: Path, cursor: dict[str, Any]) -> None:
-    """Write `step-NNNNNNNN`, complete or absent, then drop older ones."""
-    final = directory / f"step-{trainer.step_count:08d}"
-    with atomic_directory(final) as unfinished:
-        trainer.save(unfinished, cursor)
-    for old in directory.glob("step-*"):
-        if old != final:
-            shutil.rmtree(old, ignore_errors=True)
+def _complete(names: dict[str, int]) -> list[str]:
+    """Checkpoints of which the last file is there, newest first."""
+    found = (name.partition("/") for name in names)
+    return sorted((name for name, _, file in found if name.startswith(PREFIX) and file == MANIFEST), reverse=True)
 
 
-def remove(directory: Path) -> None:
-    """Drop all of them, unfinished ones too."""
-    for checkpoint in (*directory.glob("step-*"), *directory.glob(".step-*")):
-        shutil.rmtree(checkpoint, ignore_errors=True)
+def _check(checkpoint: Path) -> None:
+    """Raises ValueError where a file is not what was written; versions before 2026.12 wrote no checksums."""
+    if not (manifest := checkpoint / MANIFEST).is_file():
+        return
+    sums = json.loads(manifest.read_text(encoding="utf-8"))
+    if not isinstance(sums, dict):
+        raise ValueError(f"{manifest}: holds no checksums")
+    for name, written in sums.items():
+        if Path(name).name != name or _checksum(checkpoint / name) != written:
+            raise ValueError(f"{checkpoint / name}: is not what was written, by its checksum")
+
+
+def _checksum(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -23,12 +23,16 @@ from orchestrator.atomic import atomic_directory
 from orchestrator.errors import MACHINE_ERRORS, one_line
 from orchestrator.grid.cells import Cell
 from orchestrator.grid.config import SweepConfig
-from orchestrator.trials import checkpoints
+from orchestrator.storage.address import address_of, home_of
+from orchestrator.storage.remote import Remote, remote_of
 from orchestrator.trials.card import run_of
+from orchestrator.trials.checkpoints import Checkpoints
 from orchestrator.trials.clock import Clock
 from orchestrator.trials.curve import Curve
-from orchestrator.trials.results import keep_result
+from orchestrator.trials.results import keep_result, publish
 
+TRIALS_DIRECTORY = "trials"
+"""In a sweep's directory."""
 TRIAL_NICENESS = 19
 """Scheduling priority of trials on CPU, below that of the extractor."""
 
@@ -42,6 +46,7 @@ class TrialJob:
     cell: Cell
     sweep: SweepConfig
     directory: Path
+    """Its own; where the storage is an address, a copy on each machine."""
     broker: str
     hookpoint: int
     target: int | None
@@ -54,11 +59,18 @@ class TrialJob:
             "broker": self.broker, "hookpoint": self.hookpoint, "target": self.target, "threads": self.threads,
         }  # fmt: skip
 
+    def remote(self) -> Remote | None:
+        """Where its directory is kept, if its storage is an address. Raises UserError."""
+        storage = remote_of(self.sweep.storage)
+        return None if storage is None else storage.below(f"{self.sweep.name}/{TRIALS_DIRECTORY}/{self.cell.name}")
+
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "TrialJob":
         """Inverse of `to_json`."""
-        given = {"cell": Cell(**content["cell"]), "sweep": SweepConfig.from_json(content["sweep"])}
-        return cls(**{**content, **given, "directory": Path(content["directory"])})
+        cell, sweep, directory = Cell(**content["cell"]), SweepConfig.from_json(content["sweep"]), content["directory"]
+        if address_of(sweep.storage):  # this machine's copy may be elsewhere than the driver's
+            directory = home_of(sweep.storage) / str(sweep.name) / TRIALS_DIRECTORY / cell.name
+        return cls(**{**content, "cell": cell, "sweep": sweep, "directory": Path(directory)})
 
 
 def run_trial(config: dict[str, Any]) -> None:
@@ -76,8 +88,10 @@ def run_trial(config: dict[str, Any]) -> None:
     reader = ShardReader(
         ray.get_actor(job.broker), job.hookpoint, job.sweep.exclude_first, job.sweep.massive_multiple, job.target
     )
+    remote = job.remote()
+    checkpoints = Checkpoints(job.directory, remote)
     try:
-        result = train(job, reader, tune.report)
+        result = train(job, reader, checkpoints, tune.report)
     except (TrainingDiverged, ActivationError) as error:
         result = {"failure": str(error)}
     except (*MACHINE_ERRORS, ray.exceptions.RayError):
@@ -86,11 +100,15 @@ def run_trial(config: dict[str, Any]) -> None:
         log.exception("%s ends", job.cell.name)
         result = {"failure": one_line(error)}
     keep_result(job.directory, result)
-    checkpoints.remove(job.directory)
+    if remote is not None:
+        publish(job.directory, remote)
+    checkpoints.remove()
     tune.report(result)
 
 
-def train(job: TrialJob, reader: ShardReader, report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+def train(
+    job: TrialJob, reader: ShardReader, checkpoints: Checkpoints, report: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
     """Train from the newest checkpoint to the last step and evaluate; returns the final metrics.
 
     Raises TrainingDiverged and ActivationError, which another attempt would meet again.
@@ -99,7 +117,7 @@ def train(job: TrialJob, reader: ShardReader, report: Callable[[dict[str, Any]],
     torch.manual_seed(job.cell.seed)
     coder = SparseCoder(job.cell.d_in, job.cell.coder, device=device)
     trainer = Trainer(coder, sweep.train_config())
-    restored = checkpoints.restore(trainer, job.directory)
+    restored = checkpoints.restore(trainer)
     saved = restored or {}
     train_seconds = saved.pop("train_seconds", 0.0)
     tokens = (sweep.steps - trainer.step_count) * sweep.batch_tokens
@@ -107,7 +125,7 @@ def train(job: TrialJob, reader: ShardReader, report: Callable[[dict[str, Any]],
     with TrainStream(reader, shards, seed, saved, tokens=tokens, device=device) as stream:
         if restored is None:
             trainer.initialise(*stream.first_shard())
-        run_steps(job, trainer, stream, Clock(device, train_seconds), report)
+        run_steps(job, trainer, stream, Clock(device, train_seconds), checkpoints, report)
     evaluation = Evaluation(coder, coder.gram(sweep.val_tokens))
     for batch, massive_B in reader.held_out(sweep.shards("val"), sweep.batch_tokens):
         x_BD, y_BD = batch.to(device)
@@ -126,7 +144,12 @@ def train(job: TrialJob, reader: ShardReader, report: Callable[[dict[str, Any]],
 
 
 def run_steps(
-    job: TrialJob, trainer: Trainer, stream: TrainStream, clock: Clock, report: Callable[[dict[str, Any]], None]
+    job: TrialJob,
+    trainer: Trainer,
+    stream: TrainStream,
+    clock: Clock,
+    checkpoints: Checkpoints,
+    report: Callable[[dict[str, Any]], None],
 ) -> None:
     """Train to the last step, with points of curves and checkpoints on the way. Raises TrainingDiverged at either."""
     sweep, curve = job.sweep, Curve(report)
@@ -143,4 +166,4 @@ def run_steps(
             )  # fmt: skip
         if step % sweep.checkpoint_every == 0 or step == sweep.steps:
             curve.hand_over()  # a trial that goes on from here repeats none of these
-            checkpoints.write(trainer, job.directory, stream.state() | {"train_seconds": clock.train_seconds()})
+            checkpoints.write(trainer, stream.state() | {"train_seconds": clock.train_seconds()})

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from mlflow.tracking import MlflowClient
 
+LIMIT_SECONDS = 2400
+"""Many times what any of it takes: what a loaded machine needs is not for a test to say."""
 SCRIPT = Path(__file__).parents[2] / "sweeps" / "smollm_grid.py"
 
 
@@ -32,7 +34,7 @@ def command(model: Path, storage: Path, name: str, *more: str) -> list[str]:
 
 
 def finish(*arguments: str, expect: int = 0, cwd: Path | None = None) -> str:
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=240, cwd=cwd)
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=LIMIT_SECONDS, cwd=cwd)
     assert done.returncode == expect, done.stdout[-2000:] + done.stderr[-4000:]
     return done.stdout + done.stderr
 
@@ -41,7 +43,7 @@ def results(storage: Path, name: str) -> dict[str, dict[str, float]]:
     return json.loads((storage / name / "results.json").read_text(encoding="utf-8"))["results"]
 
 
-def gone(processes: set[int], seconds: float = 120) -> None:
+def gone(processes: set[int], seconds: float = LIMIT_SECONDS) -> None:
     """Wait for processes to end: Ray's do so by themselves once their parent has."""
     end = time.monotonic() + seconds
     while left := {pid for pid in processes if Path(f"/proc/{pid}").exists()}:
@@ -50,7 +52,7 @@ def gone(processes: set[int], seconds: float = 120) -> None:
 
 
 def until(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + LIMIT_SECONDS
     while not condition():
         assert process.poll() is None, "the sweep ended before it could be disturbed"
         assert time.monotonic() < deadline

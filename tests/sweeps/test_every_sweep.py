@@ -66,7 +66,7 @@ def transcoded(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Tr
         "--batch-tokens 128 --shard-tokens 8192 --warmup-steps 10"
     )
     command = [sys.executable, str(SCRIPTS / "transcoders.py"), "--preset", "laptop", *flags.split()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=2400)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return Transcoded(storage / "pairs", done.stdout)
 
@@ -165,7 +165,7 @@ def test_an_ended_sweep_is_scored_again(transcoded: Transcoded) -> None:
     (name,) = (name for name in runs if "-topk-" in name)
     words = ["--storage", str(transcoded.directory.parent), "--run", runs[name].info.run_id]
     command = [sys.executable, str(SCRIPTS / "autointerp.py"), *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=2400, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     scores = json.loads((transcoded.directory / "trials" / name / "scores" / "scores.json").read_text(encoding="utf-8"))
     before = json.loads((transcoded.directory / "results.json").read_text(encoding="utf-8"))["scores"][name]

@@ -28,7 +28,7 @@ BLOCKS, LENGTH, WIDTH = 32, 64, 32
 SHARD_BYTES = table_bytes(BLOCKS * LENGTH, [WIDTH] * len(HOOKPOINTS), "float16")
 TRAIN, VAL = 8, 2
 SHARDS = [("train", index) for index in range(TRAIN)] + [("val", index) for index in range(VAL)]
-WAIT_S = 60
+WAIT_S = 1200
 
 pytestmark = pytest.mark.sweep
 

@@ -71,6 +71,6 @@ def test_a_reader_may_leave(flag: str, tmp_path: Path) -> None:
         assert process.stderr is not None
         process.stdout.close()
         said = process.stderr.read()
-        assert process.wait(timeout=120) == 0
+        assert process.wait(timeout=2400) == 0
     assert "Traceback" not in said
     assert "BrokenPipe" not in said

@@ -14,7 +14,7 @@ from orchestrator.driver.script import exit_status
 
 
 def run(program: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([sys.executable, "-c", BEGIN + program], capture_output=True, text=True, timeout=600)
+    return subprocess.run([sys.executable, "-c", BEGIN + program], capture_output=True, text=True, timeout=2400)
 
 
 @pytest.mark.parametrize(("name", "status"), [("SIGHUP", 129), ("SIGINT", 130), ("SIGTERM", 143)])

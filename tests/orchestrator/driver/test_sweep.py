@@ -116,7 +116,7 @@ def test_a_killed_trial_ends_as_if_undisturbed(undisturbed: str, tiny_model: Pat
     )
     joined = finish(sys.executable, "-c", join)
     assert joined.strip().endswith("False"), "another sweep would join this one's private Ray"
-    _, errors = process.communicate(timeout=240)
+    _, errors = process.communicate(timeout=2400)
     assert process.returncode == 0, errors.decode()[-3000:]
     assert results(storage, "killed") == results(storage, "undisturbed")
 
@@ -159,7 +159,7 @@ def test_an_interrupted_sweep_ends_in_order_and_goes_on_with_what_it_printed(
     until(lambda: bool(half_done(storage / name)), process)
     started = {pid for pid, _ in descendants(process.pid)}
     to(process.pid, asking)
-    said, errors = process.communicate(timeout=240)
+    said, errors = process.communicate(timeout=2400)
     assert process.returncode == 128 + asking
     assert "Traceback" not in errors
     gone(started)

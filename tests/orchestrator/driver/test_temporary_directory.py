@@ -53,7 +53,7 @@ def test_a_user_without_a_home_is_told_in_one_line() -> None:
     program = (
         "import os, pwd; os.environ.pop('HOME', None); pwd.getpwuid = {}.__getitem__; import orchestrator.tracking"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=2400, check=False)
     assert (done.returncode, done.stderr) == (
         2, "error: HOME: not set, and this user has no entry in /etc/passwd; set it to a directory\n",
     )  # fmt: skip

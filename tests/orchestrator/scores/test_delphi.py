@@ -30,7 +30,7 @@ print("present")
 
 def run(script: str, *more: str) -> str:
     start = f"import sys\nsys.path[:0] = {list(more)}\n"
-    done = subprocess.run([sys.executable, "-c", start + script], capture_output=True, text=True, timeout=240)
+    done = subprocess.run([sys.executable, "-c", start + script], capture_output=True, text=True, timeout=2400)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

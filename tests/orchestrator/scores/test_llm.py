@@ -45,7 +45,7 @@ def test_a_server_that_dies_and_comes_back_is_waited_for(start: StartServer) -> 
     time.sleep(1)  # it may have tried already; if not, it will
     assert not answers
     start(port=int(url.rpartition(":")[2].partition("/")[0]))
-    waiting.join(timeout=300)
+    waiting.join(timeout=2400)
     assert answers == [before]
 
 

@@ -61,10 +61,7 @@ def job_of(directory: Path, model: Path, prose: np.ndarray, variant: str, shards
     )  # fmt: skip
     trial = directory / "trial"
     coder_for(variant, shards).save_to_disk(trial / "coder")
-    np.save(directory / "val.npy", prose)
-    return ScoringJob(
-        TrialJob(cell, sweep, trial, "none", 0, None, 1), str(model), str(directory / "val.npy"), PROTOCOL
-    )
+    return ScoringJob(TrialJob(cell, sweep, trial, "none", 0, None, 1), str(model), PROTOCOL)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +75,7 @@ def scored(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> ScoringJob:  # fmt: skip
     job = job_of(tmp_path_factory.mktemp("scored"), opinionated, prose, request.param, shards)
-    score(job, shards)
+    score(job, shards, prose)
     return job
 
 
@@ -155,7 +152,7 @@ def test_scoring_goes_on_where_it_was_killed(
     marked[0]["explanation"] = "was there before"
     kept = "".join(f"{json.dumps(each)}\n" for each in marked)
     job.scored_file.write_bytes(kept.encode() + lines[5][:40])  # killed while writing
-    score(job, shards)
+    score(job, shards, prose)
     again = job.scored_file.read_bytes().splitlines(keepends=True)
     assert b"".join(again[:5]).decode() == kept, "what was scored was scored again"
     assert again[5:] == lines[5:]
@@ -199,7 +196,7 @@ def test_a_coder_without_a_head_of_its_model_has_no_faithfulness(
     config = json.loads((headless / "config.json").read_text(encoding="utf-8"))
     (headless / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": False}), encoding="utf-8")
     job = replace(job_of(tmp_path, opinionated, prose, "topk", shards), model=str(headless))
-    score(job, shards)
+    score(job, shards, prose)
     metrics = scores_of(job.trial.directory)["metrics"]
     assert not any(name.startswith("model_") for name in metrics)
     assert "autointerp/example_embedding/mean" in metrics

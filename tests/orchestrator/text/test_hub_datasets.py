@@ -52,7 +52,7 @@ def test_datasets_of_a_hub(tmp_path: Path, streaming: bool) -> None:
         hub.files["me/texts"] = {"train.jsonl": ROWS, "test.jsonl": ROWS}
         hub.files["me/broken"] = {"train.jsonl": ROWS * 4000 + b'{"text": "open\n'}
         done = subprocess.run(
-            [sys.executable, "-c", ASK, json.dumps(asked)], capture_output=True, text=True, timeout=240, check=False,
+            [sys.executable, "-c", ASK, json.dumps(asked)], capture_output=True, text=True, timeout=2400, check=False,
             env=os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1"},
         )  # fmt: skip
     answers = done.stdout.splitlines()

@@ -7,13 +7,24 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator.trials import checkpoints
+from orchestrator.trials.checkpoints import MANIFEST, Checkpoints
 from tests.support.trainers import make_batches, make_trainer, start, step, weights
+
+
+def flip(file: Path) -> None:
+    """One bit of the last weight, which no format notices."""
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
 
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "cut short": lambda path: (path / "training.safetensors").write_bytes(b"1234"),
     "no JSON": lambda path: (path / "training.json").write_text("{", encoding="utf-8"),
     "a file is gone": lambda path: (path / "training.safetensors").unlink(),
+    "a flipped bit": lambda path: flip(path / "training.safetensors"),
+    "a manifest of another form": lambda path: (path / MANIFEST).write_text("[]", encoding="utf-8"),
+    "a manifest that leads elsewhere": lambda path: (path / MANIFEST).write_text('{"../x": ""}', encoding="utf-8"),
     "empty": lambda path: [file.unlink() for file in path.iterdir()],
 }
 
@@ -25,18 +36,30 @@ def test_a_damaged_checkpoint_is_dropped_with_a_warning(
     trainer, batches = make_trainer("mp"), make_batches(2)
     start(trainer, batches)
     step(trainer, batches[0])
-    checkpoints.write(trainer, tmp_path, {"shard": 1})
+    Checkpoints(tmp_path).write(trainer, {"shard": 1})
     shutil.copytree(tmp_path / "step-00000001", tmp_path / "step-00000002")
     DAMAGES[damage](tmp_path / "step-00000002")
 
     again = make_trainer("mp", seed=5)
-    assert checkpoints.restore(again, tmp_path) == {"shard": 1}, "the one before serves"
+    assert Checkpoints(tmp_path).restore(again) == {"shard": 1}, "the one before serves"
     torch.testing.assert_close(weights(again), weights(trainer), rtol=0, atol=0)
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
     assert "step-00000002" in caplog.text
 
     DAMAGES[damage](tmp_path / "step-00000001")
     fresh, untouched = make_trainer("mp", seed=5), make_trainer("mp", seed=5)
-    assert checkpoints.restore(fresh, tmp_path) is None
+    assert Checkpoints(tmp_path).restore(fresh) is None
     torch.testing.assert_close(weights(fresh), weights(untouched), rtol=0, atol=0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_are_kept(tmp_path: Path) -> None:
+    trainer, batches = make_trainer("topk"), make_batches(4)
+    start(trainer, batches)
+    kept = Checkpoints(tmp_path)
+    for batch in batches:
+        step(trainer, batch)
+        kept.write(trainer, {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000003", "step-00000004"]
+    kept.remove()
     assert not list(tmp_path.iterdir())

@@ -15,6 +15,7 @@ from orchestrator.activations.tables import open_shard, to_table
 from orchestrator.grid.cells import Cell
 from orchestrator.grid.config import SweepConfig
 from orchestrator.trials import clock
+from orchestrator.trials.checkpoints import Checkpoints
 from orchestrator.trials.trial import TrialJob, train
 
 SEQUENCES, LENGTH, WIDTH = 8, 32, 16
@@ -46,7 +47,7 @@ def run(directory: Path, reports: list[dict[str, Any]], kill_at: int = 0, sweep:
 
     cell = Cell("packaged", "layers.1", 4, 4, "topk", 0, WIDTH)
     job = TrialJob(cell=cell, sweep=sweep, directory=directory, broker="", hookpoint=0, target=None, threads=1)
-    return train(job, RandomReader(None, 0, True, 10.0), report)
+    return train(job, RandomReader(None, 0, True, 10.0), Checkpoints(directory), report)
 
 
 def test_training_time_goes_on_where_a_killed_trial_left_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
