@@ -6,7 +6,6 @@ the broker drops the least recently used beyond its budget, and a dropped shard 
 
 import asyncio
 import logging
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 import ray
 
 from orchestrator.activations.extractor import Extractor
+from orchestrator.activations.kept import Kept, Key, next_worker
 from orchestrator.activations.tables import ShardSpec
 
 DEATHS = 20
@@ -50,62 +50,49 @@ class Broker:
         options = {"max_restarts": DEATHS, "max_task_retries": DEATHS, **cfg.extractor_options}
         remote = ray.remote(Extractor).options(**options)
         self.extractors = [remote.remote(cfg.spec, cfg.cache_dir, cfg.extractor_threads) for _ in range(cfg.extractors)]
-        self.queued = [0] * cfg.extractors
-        self.kept: OrderedDict[tuple[str, int], list[Any]] = OrderedDict()
-        self.counts = dict.fromkeys(("computed", "from_disk", "hits", "misses", "prefetched", "evictions"), 0)
+        self.queued, self.given = [0] * cfg.extractors, [0] * cfg.extractors
+        self.kept: Kept[list[Any]] = Kept(cfg.max_bytes // cfg.shard_bytes, self._start)
+        self.counts = {"computed": 0, "from_disk": 0}
 
     async def shard(self, split: str, index: int, upcoming: list[int]) -> list[Any]:
         """References to the tables of one shard, one per hookpoint; also starts the `upcoming` ones where they fit."""
-        found = (split, index) in self.kept
-        self.counts["hits" if found else "misses"] += 1
-        if not found:
-            self._start(split, index)
-        self.kept.move_to_end((split, index))
-        room = self.cfg.max_bytes // self.cfg.shard_bytes - 1
-        wanted = upcoming[: max(room, 0)]
-        for ahead in wanted:
-            if (split, ahead) in self.kept:
-                self.kept.move_to_end((split, ahead))
-        for ahead in wanted:
-            if (split, ahead) not in self.kept:
-                self.counts["prefetched"] += 1
-                self._start(split, ahead)
-        return self.kept[split, index]
+        return self.kept.get(split, index, upcoming)
 
     async def forget(self, split: str, index: int, lost: str) -> None:
         """Drop a shard whose table `lost` (a reference in hex) cannot be had any more, so that it is computed anew.
 
         Of several readers that meet the same loss only the first has an effect.
         """
-        if any(reference.hex() == lost for reference in self.kept.get((split, index), ())):
-            del self.kept[split, index]
+        key = (split, index)
+        if any(reference.hex() == lost for reference in self.kept.shards.get(key, ())):
+            self.kept.drop(key)
 
     async def counters(self) -> dict[str, int]:
         """What happened so far: `shards_*` counts and bytes kept."""
-        counts = {f"shards_{name}": value for name, value in self.counts.items()}
-        return counts | {"shards_kept_bytes": len(self.kept) * self.cfg.shard_bytes}
+        counts = {f"shards_{name}": value for name, value in (self.counts | self.kept.counts).items()}
+        return counts | {"shards_kept_bytes": len(self.kept.shards) * self.cfg.shard_bytes}
 
-    def _start(self, split: str, index: int) -> None:
-        while self.kept and (len(self.kept) + 1) * self.cfg.shard_bytes > self.cfg.max_bytes:
-            self.kept.popitem(last=False)
-            self.counts["evictions"] += 1
+    def _start(self, key: Key) -> list[Any]:
+        split, index = key
         first = index * self.cfg.blocks_per_shard
         tokens_NL = np.array(self.tokens[split][first : first + self.cfg.blocks_per_shard])
-        worker = min(range(len(self.extractors)), key=self.queued.__getitem__)
+        worker = next_worker(self.queued, self.given)
         results = len(self.cfg.spec.hookpoints) + 1
+        tables: list[Any]
         *tables, summary = self.extractors[worker].extract.options(num_returns=results).remote(tokens_NL, first)
         self.queued[worker] += 1
-        self.kept[split, index] = tables
-        asyncio.get_running_loop().create_task(self._settle((split, index), tables, worker, summary))
+        self.given[worker] += 1
+        asyncio.get_running_loop().create_task(self._settle(key, tables, worker, summary))
+        return tables
 
-    async def _settle(self, key: tuple[str, int], tables: list[Any], worker: int, summary: Any) -> None:
+    async def _settle(self, key: Key, tables: list[Any], worker: int, summary: Any) -> None:
         try:
             done = await summary
             self.counts["computed" if done["computed"] else "from_disk"] += 1
         except ray.exceptions.RayError as error:
             log.error("shard %s: %s", key, error)
-            if self.kept.get(key) is tables:
-                del self.kept[key]
+            if self.kept.shards.get(key) is tables:
+                self.kept.drop(key)
         finally:
             self.queued[worker] -= 1
 

@@ -18,9 +18,8 @@ KILLED_FOR_MEMORY = "its process was killed for memory; smaller --shard-tokens, 
 log = logging.getLogger(__name__)
 
 
-def job_of(trial: Any) -> TrialJob:
-    """The job that a Tune trial runs."""
-    return TrialJob.from_json(trial.config["job"])
+TRIAL = "trial"
+"""Key of a Tune trial's config. Its value is a name: Tune copies and saves configs many times over."""
 
 
 def collect(job: TrialJob) -> None:
@@ -47,6 +46,14 @@ def error_of(trial: Any) -> str:
 class DriverCallback(tune.Callback):  # type: ignore[misc]
     """A callback made of the driver's live objects."""
 
+    def __init__(self, jobs: Mapping[str, TrialJob]) -> None:
+        self.jobs = jobs
+        """By the names of their trials."""
+
+    def job_of(self, trial: Any) -> TrialJob:
+        """The job that a Tune trial runs."""
+        return self.jobs[trial.config[TRIAL]]
+
     def __reduce__(self) -> Any:
         # Tune pickles its callbacks into an experiment state that is never read here: trials resume from their own.
         return tune.Callback, ()
@@ -55,7 +62,8 @@ class DriverCallback(tune.Callback):  # type: ignore[misc]
 class Tracking(DriverCallback):
     """A child run per trial, with its metrics as they come and its end with the reason."""
 
-    def __init__(self, tracker: Tracker, tags: Mapping[str, str]) -> None:
+    def __init__(self, jobs: Mapping[str, TrialJob], tracker: Tracker, tags: Mapping[str, str]) -> None:
+        super().__init__(jobs)
         self.tracker, self.tags = tracker, tags
         self.deaths: dict[str, str] = {}
         """Why trials died for good, by name."""
@@ -64,7 +72,7 @@ class Tracking(DriverCallback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Open, or continue, the trial's run."""
-        cell = job_of(trial).cell
+        cell = self.job_of(trial).cell
         self.tracker.start_trial(cell.name, cell.params, self.tags)
 
     def on_trial_result(
@@ -72,11 +80,11 @@ class Tracking(DriverCallback):
     ) -> None:
         """Log the points of its curves; the final result waits for `on_trial_complete`."""
         for point in result.get("points", ()):
-            self.tracker.log_metrics(job_of(trial).cell.name, metrics_of(point), point["step"])
+            self.tracker.log_metrics(trial.config[TRIAL], metrics_of(point), point["step"])
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Log how the trial ended: only one that was stopped has no result."""
-        job = job_of(trial)
+        job = self.job_of(trial)
         collect(job)
         if result := result_of(job.directory):
             log_result(self.tracker, job.cell.name, job.directory, result)
@@ -88,11 +96,11 @@ class Tracking(DriverCallback):
         reason = reason_of(trial)
         if reason not in self.recovered:
             self.recovered.add(reason)
-            log.warning("trial %s died and goes on from its checkpoint: %s", job_of(trial).cell.name, reason)
+            log.warning("trial %s died and goes on from its checkpoint: %s", trial.config[TRIAL], reason)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Log why the trial died for good."""
-        name = job_of(trial).cell.name
+        name = trial.config[TRIAL]
         self.deaths[name] = reason_of(trial)
         log.error("trial %s died: %s", name, self.deaths[name])
         self.tracker.end_trial(name, failure=f"{self.deaths[name]}\n{error_of(trial)}"[:4000])

@@ -2,14 +2,15 @@
 
 import logging
 import time
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from orchestrator.driver import brokers
-from orchestrator.driver.callbacks import DriverCallback, job_of
+from orchestrator.driver.callbacks import TRIAL, DriverCallback
 from orchestrator.driver.ray_session import check_ray
-from orchestrator.grid.cells import Cell
 from orchestrator.grid.plan import Plan, duration
 from orchestrator.trials.results import result_of
+from orchestrator.trials.trial import TrialJob
 
 PROGRESS_SECONDS = 10.0
 
@@ -19,11 +20,15 @@ log = logging.getLogger(__name__)
 class Progress(DriverCallback):
     """One line now and then: trials, steps, shards, the best FVU so far and the time left."""
 
-    def __init__(self, plan: Plan, shard_brokers: list[Any], finished: list[Cell]) -> None:
+    def __init__(
+        self, jobs: Mapping[str, TrialJob], plan: Plan, shard_brokers: list[Any], finished: Collection[str]
+    ) -> None:
+        super().__init__(jobs)
         self.plan, self.brokers = plan, shard_brokers
-        self.steps = {cell.name: plan.cfg.steps for cell in finished}
+        self.steps = dict.fromkeys(finished, plan.cfg.steps)
         self.ended = len(finished)
         self.fvu: dict[str, float] = {}
+        self.work = {cell.name: plan.cell_flops(cell) for cell in plan.cells}
         self.started = self.said = time.monotonic()
         self.done_before = self._work()
 
@@ -31,7 +36,7 @@ class Progress(DriverCallback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """Note how far the trial is."""
-        name = job_of(trial).cell.name
+        name = trial.config[TRIAL]
         self.steps[name] = result.get("step", self.plan.cfg.steps)
         latest = {**result, **result.get("points", [{}])[-1]}
         for key in ("train/fvu", "val/fvu"):
@@ -39,7 +44,7 @@ class Progress(DriverCallback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Say how a trial ended, unless it was stopped."""
-        job = job_of(trial)
+        job = self.job_of(trial)
         if (result := result_of(job.directory)) is None:
             return
         self.ended += 1
@@ -66,7 +71,8 @@ class Progress(DriverCallback):
         running = sum(trial.status == "RUNNING" for trial in trials)
         counts = brokers.counters(self.brokers)
         shards = counts["shards_computed"] + counts["shards_from_disk"] if counts else "?"
-        fvu = " ".join(f"{name} {value:.3f}" for name, value in sorted(self.fvu.items(), key=lambda item: item[1])[:1])
+        value, name = min(((value, name) for name, value in self.fvu.items()), default=(0.0, ""))
+        fvu = f"{name} {value:.3f}" if name else ""
         elapsed, done = time.monotonic() - self.started, self._work()
         gained = done - self.done_before
         left = duration(elapsed * (1 - done) / gained) if gained > 0.01 else f"about {duration(self.plan.seconds())}"
@@ -78,6 +84,5 @@ class Progress(DriverCallback):
 
     def _work(self) -> float:
         """Share of the predicted work that is done, 0 to 1."""
-        work = {cell.name: self.plan.cell_flops(cell) for cell in self.plan.cells}
-        done = sum(work[name] * steps / self.plan.cfg.steps for name, steps in self.steps.items())
-        return done / sum(work.values())
+        done = sum(self.work[name] * steps / self.plan.cfg.steps for name, steps in self.steps.items())
+        return done / sum(self.work.values())

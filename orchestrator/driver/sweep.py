@@ -1,5 +1,6 @@
 """A sweep that was prepared, run to its comparison."""
 
+import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from typing import Any
 from ray import tune
 
 from orchestrator.driver import brokers
-from orchestrator.driver.callbacks import Tracking
+from orchestrator.driver.callbacks import TRIAL, Tracking
 from orchestrator.driver.claims import TRACKING_DIRECTORY
 from orchestrator.driver.inputs import Inputs
 from orchestrator.driver.interruption import Interruption
@@ -38,18 +39,20 @@ def run(
     """
     started = [brokers.start(prepared, found) for found in inputs.values()]
     jobs = jobs_of(prepared, directory)
-    finished = [job for job in jobs if result_of(job.directory) is not None]
+    by_name = {job.cell.name: job for job in jobs}
+    finished = {name: result for name, job in by_name.items() if (result := result_of(job.directory)) is not None}
     tags = environment_tags()
     tracker = open_sweep(prepared, inputs, directory, experiment, tags)
-    for job in finished:
-        tracker.start_trial(job.cell.name, job.cell.params, tags)
-        log_result(tracker, job.cell.name, job.directory, result_of(job.directory) or {})
-        log_scores(tracker, job.cell.name, job.directory)
-    tracking = Tracking(tracker, tags)
+    for name, result in finished.items():
+        job = by_name[name]
+        tracker.start_trial(name, job.cell.params, tags)
+        log_result(tracker, name, job.directory, result)
+        log_scores(tracker, name, job.directory)
+    tracking = Tracking(by_name, tracker, tags)
     with killed_if_raised(tracker):
-        progress = Progress(prepared.plan, started, [job.cell for job in finished])
+        progress = Progress(by_name, prepared.plan, started, finished)
         with interruption.patient():
-            left = [job for job in jobs if job not in finished]
+            left = {name: job for name, job in by_name.items() if name not in finished}
             _tune(prepared, left, directory, [tracking, progress], interruption)
             unscored = score_all(
                 prepared,
@@ -135,7 +138,7 @@ class _WhenInterrupted(tune.Stopper):  # type: ignore[misc]
 
 
 def _tune(
-    prepared: Prepared, jobs: list[TrialJob], directory: Path, callbacks: list[Any], interruption: Interruption
+    prepared: Prepared, jobs: Mapping[str, TrialJob], directory: Path, callbacks: list[Any], interruption: Interruption
 ) -> None:
     """Run the jobs in the order given, each retried from its own checkpoint when its process dies."""
     if not jobs:
@@ -145,16 +148,19 @@ def _tune(
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # its tables ignore verbose=0
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # callbacks say in one line what it says in forty
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(prepared.shares.concurrent + 1)
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "inf"  # of the state of all trials; nothing reads it
+    sweep = json.dumps(prepared.cfg.to_json())
+    contents = {name: job.to_json() | {"sweep": sweep} for name, job in jobs.items()}  # one text, pickled once
 
     def name(trial: Any) -> str:
-        return Cell(**trial.config["job"]["cell"]).name
+        return str(trial.config[TRIAL])
 
     def trainable(config: dict[str, Any]) -> None:
-        run_trial(config["job"])
+        run_trial(contents[config[TRIAL]])
 
     tune.Tuner(
         tune.with_resources(trainable, prepared.shares.trial),
-        param_space={"job": tune.grid_search([job.to_json() for job in jobs])},
+        param_space={TRIAL: tune.grid_search(list(jobs))},
         tune_config=tune.TuneConfig(trial_name_creator=name, trial_dirname_creator=name, reuse_actors=True),
         run_config=tune.RunConfig(
             name="tune",

@@ -33,26 +33,39 @@ class Delivery:
         """Say that the journal has grown."""
         self._wake.set()
 
-    def finish(self, timeout_s: float) -> None:
-        """Deliver what is left for up to `timeout_s` seconds, then end the thread."""
+    def finish(self, timeout_s: float, *, patient: bool = False) -> None:
+        """Deliver what is left for up to `timeout_s` seconds, then end the thread.
+
+        `patient`: those seconds begin again whenever an entry has been delivered.
+        """
         self._closing.set()
         self._wake.set()
-        self._thread.join(timeout_s)
+        before = -1
+        while self._thread.is_alive() and before != (before := self._journal.state.offset):
+            self._thread.join(timeout_s)
+            if not patient:
+                break
         self._abandoned.set()
 
     def _deliver(self) -> None:
         """Deliver until `finish` and an empty journal, or until abandoned."""
+        try:
+            self._deliver_all()
+        finally:
+            self._journal.save()
+
+    def _deliver_all(self) -> None:
         failures, refusals, delay = 0, 0, _BACKOFF_S[0]
         while not self._abandoned.is_set():
             self._wake.clear()
             closing = self._closing.is_set()  # before the journal is read: nothing is written after `finish`
-            upcoming = self._journal.pending(1)
-            if not upcoming:
+            upcoming = next(self._journal.pending(), None)
+            if upcoming is None:
                 if closing:
                     return
                 self._wake.wait()
                 continue
-            if upcoming[0][0]["op"] == "metrics":
+            if upcoming[0]["op"] == "metrics":
                 self._closing.wait(_GATHER_S)
             try:
                 self._writer = self._writer or self._connect()
@@ -64,7 +77,7 @@ class Delivery:
                 if answered and (given_up or (refusals > 1 and is_final(error))):
                     # No run can be made for this entry, or it is garbled.
                     _logger.warning("dropping an entry of sweep %s: %s", self._sweep, brief(error))
-                    self._journal.save(offset=self._journal.pending(1)[0][1])
+                    self._journal.advance(next(self._journal.pending())[1])
                 else:
                     if failures % _PATIENCE == 0:
                         waiting, where, why = self._journal.unsent(), redact(self._uri), brief(error)

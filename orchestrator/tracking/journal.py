@@ -6,13 +6,13 @@ delivered and which MLflow runs they went to; it is replaced atomically.
 
 import json
 import logging
+import math
 import os
 import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ _logger = logging.getLogger(__name__)
 Entry = dict[str, Any]
 
 JOURNAL_FILE = "journal.jsonl"
+SAVE_S = 1.0
+"""Progress is noted on disk no more often: what is sent again has no effect, and the note grows with the trials."""
 PARENT = ""
 """The parent run's place among the names of trials."""
 
@@ -46,6 +48,7 @@ class Journal:
         self._path = directory / JOURNAL_FILE
         self._state_path = directory / "state.json"
         self._lock = threading.Lock()
+        self._saved_at = -math.inf
         self._last_step: dict[tuple[str | None, str], int] = {}
         self.id = ""
         """Hex name of this journal: two sweeps that share a name and an MLflow server are told apart by it."""
@@ -83,18 +86,23 @@ class Journal:
             self._last_step.update({(trial, key): step for key in fresh})
             self.append("metrics", trial, step=int(step), data=fresh)
 
-    def pending(self, limit: int) -> list[tuple[Entry, int]]:
-        """The next undelivered entries, at most `limit`, each with the offset that follows it."""
-        return list(islice(self._read(self.state.offset), limit))
+    def pending(self) -> Iterator[tuple[Entry, int]]:
+        """The undelivered entries, each with the offset that follows it; read as they are asked for."""
+        return self._read(self.state.offset)
 
     def unsent(self) -> int:
         """How many entries are undelivered."""
         return sum(1 for _ in self._read(self.state.offset))
 
-    def save(self, **changes: object) -> None:
-        """Set fields of `state` and put it on disk."""
-        for name, value in changes.items():
-            setattr(self.state, name, value)
+    def advance(self, offset: int) -> None:
+        """Note that the entries before `offset` are done with, soon on disk too."""
+        self.state.offset = offset
+        if time.monotonic() - self._saved_at >= SAVE_S:
+            self.save()
+
+    def save(self) -> None:
+        """Put `state` on disk."""
+        self._saved_at = time.monotonic()
         draft = self._state_path.with_suffix(".tmp")
         draft.write_text(json.dumps(asdict(self.state)), encoding="utf-8")
         draft.replace(self._state_path)

@@ -86,12 +86,13 @@ class Tracker:
         """Close the parent run (FINISHED, FAILED or KILLED) and return the number of entries still undelivered.
 
         Child runs that are open then were stopped with it, and are closed as KILLED.
-        Waits up to `timeout_s` seconds for delivery. What is left is delivered by the next Tracker on this journal.
+        Waits up to `timeout_s` seconds for delivery, and unless KILLED for as long as it goes on. What is left is
+        delivered by the next Tracker on this journal.
         """
         for trial in sorted(self._open):
             self.kill_trial(trial)
         self._append("end", None, status=status, failure=None)
-        self._delivery.finish(timeout_s)
+        self._delivery.finish(timeout_s, patient=status != "KILLED")
         return self._journal.unsent()
 
     def comparison_url(self, base_url: str = "http://127.0.0.1:5000") -> str | None:
@@ -100,7 +101,7 @@ class Tracker:
         `base_url` is where `mlflow ui` shows the SQLite store; a tracking server's own address takes its place.
         """
         state = self._journal.state
-        trials = [run_id for trial, run_id in state.runs.items() if trial != PARENT]
+        trials = [run_id for trial, run_id in list(state.runs.items()) if trial != PARENT]
         if not trials:
             return None
         base = redact(self._uri) if self._uri.startswith(("http://", "https://")) else base_url

@@ -6,13 +6,13 @@ carries the journal's time stamp, which makes MLflow's database recognise it.
 
 import logging
 from collections.abc import Callable, Sequence
-from itertools import takewhile
+from itertools import chain, islice, takewhile
 from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag, ViewType
 
-from orchestrator.tracking.journal import PARENT, Entry, Journal
+from orchestrator.tracking.journal import PARENT, Entry, Journal, State
 from orchestrator.tracking.mlflow_store import brief, is_final
 
 _logger = logging.getLogger(__name__)
@@ -41,19 +41,20 @@ class Writer:
         runs = {run.data.tags.get("sweep.trial", PARENT): run.info.run_id for run in known}
         # A store without our parent run is another one than before, or was wiped: tell it everything.
         offset = journal.state.offset if PARENT in runs else 0
-        journal.save(offset=offset, experiment_id=experiment_id, runs=runs)
+        journal.state = State(offset, experiment_id, runs)
+        journal.save()
         return cls(client, journal, sweep)
 
     def _run_id(self, trial: str | None, time_ms: int) -> str:
         """The run of a trial (None: the parent), created if there is none."""
-        name = PARENT if trial is None else trial
-        if name not in self._journal.state.runs:
+        name, runs = PARENT if trial is None else trial, self._journal.state.runs
+        if name not in runs:
             tags = {"sweep.name": self._sweep, "sweep.journal": self._journal.id}
             if trial is not None:
                 tags |= {"sweep.trial": trial, "mlflow.parentRunId": self._run_id(None, time_ms)}
             run = self._client.create_run(self._journal.state.experiment_id, time_ms, tags, trial or self._sweep)
-            self._journal.save(runs={**self._journal.state.runs, name: run.info.run_id})
-        return self._journal.state.runs[name]
+            runs[name] = run.info.run_id
+        return runs[name]
 
     def send_next(self, *, giving_up: bool) -> None:
         """Deliver the next entry, or the metric entries up to the next that is none, and note it.
@@ -61,11 +62,12 @@ class Writer:
         `giving_up` drops, with a warning, whatever MLflow answers with an error.
         """
         self._giving_up = giving_up
-        entries = self._journal.pending(_WINDOW)
-        entry, end = entries[0]
+        entries = self._journal.pending()
+        entry, end = next(entries)
         if entry["op"] == "metrics":
             points: dict[str | None, list[Metric]] = {}
-            for item, end in takewhile(lambda pair: pair[0]["op"] == "metrics", entries):  # noqa: B007 -- read below
+            window = chain([(entry, end)], islice(entries, _WINDOW - 1))
+            for item, end in takewhile(lambda pair: pair[0]["op"] == "metrics", window):  # noqa: B007 -- read below
                 new = [Metric(key, value, item["t"], item["step"]) for key, value in item["data"].items()]
                 points.setdefault(item["trial"], []).extend(new)
             for trial, metrics in points.items():
@@ -73,18 +75,20 @@ class Writer:
         elif entry["op"] == "torn":
             _logger.warning("skipping a journal entry that was cut off when it was written")
         elif entry["op"] != "journal":
-            self._send(entry, self._run_id(entry["trial"], entry["t"]))
-        self._journal.save(offset=end)
+            known = (entry["trial"] or PARENT) in self._journal.state.runs
+            self._send(entry, self._run_id(entry["trial"], entry["t"]), new=not known)
+        self._journal.advance(end)
 
-    def _send(self, entry: Entry, run_id: str) -> None:
+    def _send(self, entry: Entry, run_id: str, *, new: bool) -> None:
+        """`new`: the run was made for this entry, so it is RUNNING and has not failed."""
         client = self._client
-        if entry["op"] == "start":
+        if entry["op"] == "start" and not new:
             if "failure_reason" in client.get_run(run_id).data.tags:
                 self._accepted("an earlier failure", lambda: client.delete_tag(run_id, "failure_reason"))
             self._accepted("a restart", lambda: client.update_run(run_id, status="RUNNING"))
-            self._log(run_id, [RunTag(key, value) for key, value in entry["tags"].items()])
         if entry["op"] in ("start", "params"):
-            self._log(run_id, [Param(key, value) for key, value in entry["params"].items()])
+            params = [Param(key, value) for key, value in entry["params"].items()]
+            self._log(run_id, [*params, *(RunTag(key, value) for key, value in entry.get("tags", {}).items())])
         if entry.get("config") is not None:
             self._accepted("config.json", lambda: client.log_dict(run_id, entry["config"], "config.json"))
         if entry["op"] == "artifacts":
@@ -96,13 +100,14 @@ class Writer:
             self._accepted("an end", lambda: client.set_terminated(run_id, entry["status"], entry["t"]))
 
     def _log(self, run_id: str, items: Sequence[Metric | Param | RunTag]) -> None:
-        """Log items of one kind; a batch too large or refused goes in halves, so that only the culprit is lost."""
+        """Log items in one call; a batch too large or refused goes in halves, so that only the culprit is lost."""
         if not items:
             return
-        kind = {Metric: "metrics", Param: "params", RunTag: "tags"}[type(items[0])]
-        fits = len(items) <= (1000 if kind == "metrics" else 100)  # MLflow's limits for one batch
+        kinds = {"metrics": Metric, "params": Param, "tags": RunTag}
+        batch = {name: [item for item in items if isinstance(item, kind)] for name, kind in kinds.items()}
+        fits = len(items) <= (1000 if batch["metrics"] else 100)  # MLflow's limits for one batch
         culprit = items[0].key if len(items) == 1 else None
-        if fits and self._accepted(culprit, lambda: self._client.log_batch(run_id, **{kind: items})):
+        if fits and self._accepted(culprit, lambda: self._client.log_batch(run_id, **batch)):
             return
         if len(items) > 1:
             self._log(run_id, items[: len(items) // 2])

@@ -1,0 +1,105 @@
+"""The grid that is simulated: 1,000 trials of the paper preset's sizes, and how long each takes over a shard.
+
+Times of a step follow from shapes as a kernel's would: products at a share of the sheet's rate, everything else from
+bytes. They stand in until `make gpu-check` has measured the device.
+"""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.scale.rates import Rates
+from kernels import forms
+from kernels.devices import PRODUCT_SHARE, SHEETS
+from kernels.rules import Rules
+from orchestrator.activations.tables import table_bytes
+from orchestrator.language_models.loading import forward_flops
+
+MODEL, WIDTH = "packaged", 576
+"""SmolLM2-135M's shapes, which are the packaged model's too."""
+CONTEXT, BATCH_TOKENS = 2048, 1 << 16
+HOOKPOINTS = ("layers.10", "layers.15", "layers.20", "layers.10.mlp", "layers.20.mlp")
+KS, EXPANSIONS, VARIANTS = (8, 16, 32, 64, 128), (64, 128), ("topk", "mp")
+SPARSE_PASSES = 6
+"""Times that a row of float32 is read or written for each active latent, forward and backward; assumed."""
+WEIGHT_PASSES = 10
+"""Times that each weight is read or written in a step, by gradients, norms and Adam; assumed."""
+VAL_SHARE = 1 / 3
+"""Of a step's time that scoring as many tokens takes; assumed."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One trial: what it reads and how long it is busy with each shard."""
+
+    hookpoint: int
+    seed: int
+    shard_seconds: float
+
+
+@dataclass(frozen=True)
+class Workload:
+    """All trials of a sweep, in the order in which they start, and the shards they read."""
+
+    trials: list[Work]
+    shards: int
+    val_shards: int
+    shard_tokens: int
+    shard_bytes: int
+    """Over all hookpoints."""
+    table_bytes: int
+    """Of one hookpoint's."""
+    extract_seconds: float
+    """Of one shard, on one extractor."""
+
+    @property
+    def seconds(self) -> float:
+        """Of all training and scoring, on one GPU that never waits."""
+        shards = self.shards + VAL_SHARE * self.val_shards
+        return sum(trial.shard_seconds for trial in self.trials) * shards
+
+
+def step_seconds(device: str, variant: str, k: int, latents: int) -> float:
+    """Of one optimiser step, `BATCH_TOKENS` tokens, on a GPU of that kind."""
+    sheet = SHEETS[device]
+    product_rate = PRODUCT_SHARE * sheet.bfloat16
+    flops = 2.0 * BATCH_TOKENS * latents * WIDTH
+    if variant == "mp":
+        rates = forms.Rates(update=2 / sheet.memory * product_rate, gram_itemsize=2)
+        rules = Rules(k=k, repeats=True)
+        flops = min(forms.form_costs(rates, BATCH_TOKENS, latents, WIDTH, rules, per_step=False).values())
+    sparse = 4.0 * SPARSE_PASSES * BATCH_TOKENS * k * WIDTH
+    weights = 4.0 * WEIGHT_PASSES * 2 * latents * WIDTH
+    return flops / product_rate + (sparse + weights) / sheet.memory
+
+
+def workload(
+    rates: Rates,
+    *,
+    trials: int = 1000,
+    train_tokens: int = 1 << 27,
+    val_tokens: int = 1 << 20,
+    shard_tokens: int = 1 << 18,
+    hookpoints: int = len(HOOKPOINTS),
+    seed: int = 0,
+) -> Workload:
+    """The grid with as many seeds as `trials` needs, longest first; speeds differ by `jitter` at random."""
+    cells = list(itertools.product(range(hookpoints), KS, EXPANSIONS, VARIANTS))
+    noise = np.random.default_rng(seed).normal(0.0, rates["jitter"], trials)
+    works = []
+    for number, jitter in enumerate(noise):
+        hookpoint, k, expansion, variant = cells[number % len(cells)]
+        seconds = step_seconds(rates.device, variant, k, expansion * WIDTH) * shard_tokens / BATCH_TOKENS
+        works.append(Work(hookpoint, number // len(cells), seconds * float(np.exp(jitter))))
+    flops = forward_flops(MODEL, list(HOOKPOINTS), CONTEXT) * shard_tokens
+    all_bytes = table_bytes(shard_tokens, [WIDTH] * hookpoints, "float16")
+    return Workload(
+        trials=sorted(works, key=lambda work: -work.shard_seconds),
+        shards=-(-train_tokens // shard_tokens),
+        val_shards=-(-val_tokens // shard_tokens),
+        shard_tokens=shard_tokens,
+        shard_bytes=all_bytes,
+        table_bytes=all_bytes // hookpoints,
+        extract_seconds=flops / rates["extract_flops"] + all_bytes / rates["table_bytes_per_second"],
+    )
