@@ -48,24 +48,23 @@ def is_placeholder(host: str) -> bool:
 
 
 def _counts(config: dict[str, Any]) -> Iterator[str]:
-    """How many of the hosts Ray starts, by its own reckoning.
+    """Workers that Ray would leave out.
 
-    Ray's second autoscaler, which `ray up` takes unless told otherwise, counts the head among the nodes of the one node
-    type. Ray also takes min_workers to be at most the number of worker_ips, so that no value makes up for it.
+    Its second autoscaler, which `ray up` takes unless told otherwise, knows the head of such a cluster only if the head
+    and whoever calls `ray up` share a temporary directory; if not, it starts nothing. A head that it knows is counted
+    as one of min_workers, which Ray lowers to the number of worker_ips: one worker is missing, whatever is given.
     """
     hosts = len(config["provider"]["worker_ips"])
     if not hosts:
         return
     node = prepared(config)["available_node_types"][NODE_TYPE]
-    second = os.environ.get(SECOND_AUTOSCALER, "1") == "1"
     for field in ("min_workers", "max_workers"):
         if node[field] < hosts:
             yield f"{field} {config[field]}: must be {hosts}, as there are worker_ips, or be left out"
-    started = node["min_workers"] - second
-    if second and started < hosts:
+    if os.environ.get(SECOND_AUTOSCALER, "1") == "1":
         yield (
-            f"min_workers {config.get('min_workers', 'left out')}: starts {max(0, started)} of {hosts} worker_ips: "
-            f"Ray counts the head and takes {hosts} at most; `export {SECOND_AUTOSCALER}=0` before `ray up` starts all"
+            f"provider.type 'local': Ray's second autoscaler leaves out some or all of the {hosts} worker_ips; "
+            f"`export {SECOND_AUTOSCALER}=0` before `ray up` starts all"
         )
 
 

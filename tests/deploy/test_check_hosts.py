@@ -13,8 +13,14 @@ from typing import Any
 
 import pytest
 import yaml
+from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
+from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
+from ray.autoscaler.v2.schema import AutoscalerInstance
+from ray.core.generated.autoscaler_pb2 import NodeState, NodeStatus
+from ray.core.generated.instance_manager_pb2 import Instance, NodeKind
 
 from deploy import check, hosts
+from deploy.ray_schema import prepared
 
 SSHD = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/sbin")
 
@@ -114,6 +120,38 @@ def test_fewer_workers_than_hosts(checked: Callable[[object], list[str]], everyb
     assert lines == [
         f"{field}_workers 1: must be 2, as there are worker_ips, or be left out" for field in ("min", "max")
     ]
+
+
+def planned(config: dict[str, Any]) -> int:
+    """Workers that Ray's second autoscaler would start at once, by its own scheduler."""
+    reader = AutoscalingConfig(prepared(config), skip_content_hash=True)
+    there = Instance(
+        instance_type=hosts.NODE_TYPE, instance_id="head", status=Instance.RAY_RUNNING, node_kind=NodeKind.HEAD
+    )
+    ray_node = NodeState(ray_node_type_name=hosts.NODE_TYPE, instance_id="head", status=NodeStatus.RUNNING)
+    head = AutoscalerInstance(cloud_instance_id="head", ray_node=ray_node, im_instance=there)
+    asked = SchedulingRequest(
+        node_type_configs=reader.get_node_type_configs(),
+        max_num_nodes=reader.get_max_num_nodes(),
+        current_instances=[head],
+        disable_launch_config_check=True,
+    )
+    return sum(each.count for each in ResourceDemandScheduler(None).schedule(asked).to_launch)
+
+
+@pytest.mark.parametrize("given", [{}, {"min_workers": 2, "max_workers": 2}, {"min_workers": 3, "max_workers": 3}])
+def test_the_second_autoscaler_leaves_a_worker_out(
+    checked: Callable[[object], list[str]],
+    everybody_answers: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: dict[str, int],
+) -> None:
+    """Should this fail with another Ray, then what the check says of it is no longer so."""
+    config = local("10.0.0.1", "10.0.0.2", "10.0.0.3", **given)
+    assert planned(config) == 1
+    monkeypatch.delenv(hosts.SECOND_AUTOSCALER)
+    (line,) = checked(config)
+    assert line.startswith("provider.type 'local': Ray's second autoscaler leaves out some or all of the 2 worker_ips")
 
 
 def test_no_worker_needs_no_autoscaler(
