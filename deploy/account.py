@@ -8,6 +8,7 @@ from deploy.placeholders import file_systems, images, is_placeholder, zones
 NO_ENTRY = {"AuthFailure", "ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "RequestExpired",
             "UnrecognizedClientException", "SignatureDoesNotMatch", "OptInRequired"}  # fmt: skip
 """Errors after which every other question would be refused too."""
+CREDENTIALS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 
 
 def findings(config: dict[str, Any]) -> Iterator[str]:
@@ -19,6 +20,10 @@ def findings(config: dict[str, Any]) -> Iterator[str]:
         yield f"boto3: cannot be imported ({error}), and Ray starts machines with it: pip install boto3"
         return
     region, given = config["provider"].get("region"), config["provider"].get("aws_credentials") or {}
+    if not isinstance(given, dict) or not given.keys() <= set(CREDENTIALS):  # the values are secret
+        words = ", ".join(map(repr, given)) if isinstance(given, dict) else type(given).__name__
+        yield f"provider.aws_credentials {words}: must be a mapping with {', '.join(CREDENTIALS)} only"
+        return
     try:
         session = boto3.Session()
         known = {name for partition in session.get_available_partitions() for name in _regions(session, partition)}

@@ -185,6 +185,18 @@ def test_a_profile_that_is_not_there(checked: Callable[[object], list[str]], mon
     assert checked(filled_in()) == ["AWS credentials: The config profile (nobody) could not be found"]
 
 
+@pytest.mark.parametrize("given", [{"password": "hunter2"}, "hunter2"])
+def test_credentials_in_other_words_are_refused_and_not_shown(
+    checked: Callable[[object], list[str]], given: object
+) -> None:
+    config = filled_in()
+    config["provider"] |= {"aws_credentials": given}
+    (line,) = checked(config)
+    assert line.startswith("provider.aws_credentials ")
+    assert line.endswith("must be a mapping with aws_access_key_id, aws_secret_access_key, aws_session_token only")
+    assert "hunter2" not in line
+
+
 # --- AWS, asked ---
 
 
