@@ -62,8 +62,8 @@ def claim(cfg: BaseConfig) -> Path:
     return directory
 
 
-def saved_config(storage: Path, name: str) -> str:
-    """What `claim` wrote for the sweep to resume, as text. Raises UserError where there is none."""
+def saved_config(storage: Path, name: str) -> bytes:
+    """What `claim` wrote for the sweep to resume, as it is on disk. Raises UserError where there is none."""
     check_text("resume", name)
     found = Path(name)
     if found.name != name:
@@ -78,7 +78,7 @@ def saved_config(storage: Path, name: str) -> str:
             f"resume {name!r}: not in {storage}, where there are {', '.join(there) or 'none'}; "
             f"{did_you_mean(name, there)}a sweep that is elsewhere needs --storage DIR"
         )
-    return path.read_text(encoding="utf-8")
+    return path.read_bytes()
 
 
 @contextmanager

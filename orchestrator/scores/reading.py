@@ -133,7 +133,7 @@ def trials(sweep: Path | str) -> list[TrainedTrial]:
     directory = Path(sweep)
     if not (directory / "sweep.json").is_file():
         raise UserError(f"sweep {str(directory)!r}: no sweep there; give its directory, such as runs/NAME")
-    cfg = SweepConfig.from_json((directory / "sweep.json").read_text(encoding="utf-8"))
+    cfg = SweepConfig.from_json((directory / "sweep.json").read_bytes())
     grid = cells(cfg, {model: resolve_hookpoints(model, cfg.hookpoint) for model in cfg.model})
     found = [(cell, directory / "trials" / cell.name) for cell in grid]
     trained = [
