@@ -26,6 +26,7 @@ from orchestrator.scores.protocol import Protocol
 from orchestrator.scores.reconstruction import Firing, Reconstruction, reconstruction
 from orchestrator.scores.scorers import CHANCE
 from orchestrator.scores.statistics import Population
+from orchestrator.text.block_files import read_blocks
 from orchestrator.trials.results import SCORES_DIRECTORY, keep_scores, result_of, scores_of
 from orchestrator.trials.trial import TrialJob
 
@@ -76,7 +77,7 @@ def score(job: ScoringJob, reader: Shards) -> None:
     sweep = job.trial.sweep
     coder = SparseCoder.load_from_disk(job.trial.directory / "coder", default_device())
     coder.requires_grad_(False)
-    tokens_NL = np.load(job.tokens, mmap_mode="r")
+    tokens_NL = read_blocks(Path(job.tokens))
     held_out = HeldOutTokens(reader, sweep.shards("val"), sweep.batch_tokens)
     found = reconstruction(coder, held_out, tokens_NL.size)
     figures = found.metrics() | dictionary.metrics(coder, found.firing) | _faithfulness(job, coder, found, tokens_NL)
