@@ -16,7 +16,10 @@ def is_whole(value: object) -> bool:
 
 def is_number(value: object) -> bool:
     """Whether it is a finite number of any library's; True and False are none."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer beyond all floats
+        return False
 
 
 def check_operand(name: str, value: Tensor, weights: Tensor) -> None:

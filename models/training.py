@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
+from models.checkpoint import ADAM, STATE_FILE, WEIGHTS_FILE, read_checkpoint
 from models.checks import check_operand, is_number, is_whole
 from models.coder import Coder, total_variance
 
@@ -173,51 +173,28 @@ class Trainer:
         tensors: dict[str, Tensor] = {f"coder.{name}": value for name, value in self.parameters.items()}
         for name, parameter in self.parameters.items():
             state = self.optimiser.state.get(parameter, {})
-            tensors |= {f"adam.{key}.{name}": state[key] for key in ("step", "exp_avg", "exp_avg_sq") if state}
+            tensors |= {f"adam.{key}.{name}": state[key] for key in ADAM if state}
         tensors |= {"silent_tokens": self.silent_tokens, "rng": torch.get_rng_state()}
-        save_file(
-            {name: value.detach().contiguous() for name, value in tensors.items()}, directory / "training.safetensors"
-        )
+        save_file({name: value.detach().contiguous() for name, value in tensors.items()}, directory / WEIGHTS_FILE)
         scales = {"input_scale": self.coder.input_scale, "target_scale": self.coder.target_scale}
         content = {"step": self.step_count, **scales, "cursor": cursor, "coder": asdict(self.coder.cfg)}
-        (directory / "training.json").write_text(json.dumps(content), encoding="utf-8")
+        (directory / STATE_FILE).write_text(json.dumps(content), encoding="utf-8")
 
     def restore(self, directory: Path) -> dict[str, Any]:
         """Continue from what `save` wrote; returns the data cursor.
 
         Raises ValueError, and changes nothing, for files that are not whole or another coder's.
         """
-        content, tensors = self._read(directory)
+        content, tensors = read_checkpoint(directory, self.coder, self.parameters)
         self.coder.load_state_dict({name: tensors[f"coder.{name}"] for name in self.parameters})
         self.coder.input_scale, self.coder.target_scale = content["input_scale"], content["target_scale"]
         self.step_count = content["step"]
         for name, parameter in self.parameters.items():
             if self.step_count:
-                state = {key: tensors[f"adam.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
-                self.optimiser.state[parameter] = state
+                self.optimiser.state[parameter] = {key: tensors[f"adam.{key}.{name}"] for key in ADAM}
         self.silent_tokens = tensors["silent_tokens"]
         self._longest_silence = int(self.silent_tokens.max())
         self._last_loss.zero_()
         torch.set_rng_state(tensors["rng"].cpu())
         cursor: dict[str, Any] = content["cursor"]
         return cursor
-
-    def _read(self, directory: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """The two files of a checkpoint. Raises ValueError where they are not whole or another coder's."""
-        path, weights = directory / "training.json", directory / "training.safetensors"
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{path}: cut short or not a JSON file ({error})") from error
-        try:
-            tensors = load_file(weights, device=str(self.coder.W_dec.device))
-        except SafetensorError as error:
-            raise ValueError(f"{weights}: cut short or not a safetensors file ({error})") from error
-        if (saved := content.get("coder", asdict(self.coder.cfg))) != asdict(self.coder.cfg):  # older ones do not say
-            raise ValueError(f"{path}: of another coder, {saved}; this is {asdict(self.coder.cfg)}")
-        found = {name: list(value.shape) for name, value in tensors.items() if name.startswith("coder.")}
-        expected = {f"coder.{name}": list(value.shape) for name, value in self.parameters.items()}
-        if wrong := sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name)):
-            told = ", ".join(f"{name} {found.get(name)} (expected {expected.get(name)})" for name in wrong)
-            raise ValueError(f"{weights}: of another coder than this {self.coder.cfg.variant}, {told}")
-        return content, tensors

@@ -16,7 +16,7 @@ def parse_json(text: str | bytes, where: str, remedy: str, kind: type = dict) ->
     """The same of text that was read."""
     try:
         content = json.loads(text)
-    except ValueError as error:  # also of text that is no UTF-8
+    except (ValueError, RecursionError) as error:  # also of text that is no UTF-8, and of [[[[...
         raise UserError(f"{where}: is damaged ({str(error).partition(':')[0]}); {remedy}") from None
     if not isinstance(content, kind):
         raise UserError(f"{where}: is damaged (it holds a {type(content).__name__}); {remedy}")

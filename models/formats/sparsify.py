@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from models.checks import usable_device
 from models.coder import Coder
 from models.config import SparseCoderConfig
+from models.files import brief, read_object, read_tensors
 
 CONFIG_FILE = "cfg.json"
 WEIGHTS_FILE = "sae.safetensors"
@@ -25,6 +25,8 @@ FIELDS = {
 WITHOUT_EFFECT = {"mp_encoder", "mp_untie", "mp_detach", "mp_aux", "per_step_loss", "normalize_encoder"}
 """Fields of sparsify's branch mp-sae that are on by default, or for training, and mean nothing without a pursuit."""
 SAELENS_FILE = "sae_weights.safetensors"
+STORED = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""What weights may be stored as; in 8 bits they would mean nothing without scales."""
 NAMED_WEIGHTS = 8
 """Tensors that do not fit of which a message tells."""
 
@@ -82,17 +84,11 @@ def load(directory: Path, device: str | torch.device, kind: type[C]) -> C:
     content = _read_config(directory / CONFIG_FILE)
     if theirs := "variant" not in content:
         content["variant"] = _sparsify_variant(directory / CONFIG_FILE, content)
-    try:
-        weights = load_file(directory / WEIGHTS_FILE)
-    except SafetensorError as error:
-        raise ValueError(f"{directory / WEIGHTS_FILE}: cut short or not a safetensors file ({error})") from error
-    known = {field.name for field in fields(SparseCoderConfig)}
-    try:
-        cfg = SparseCoderConfig(**{name: content[name] for name in known & content.keys()} | {"k": content.get("k")})
-        coder = kind(content.get("d_in"), cfg, device=device)  # type: ignore[arg-type] # the class says what it must be
-    except ValueError as error:
-        raise ValueError(f"{directory / CONFIG_FILE}: {error}") from error
+    weights = read_tensors(directory / WEIGHTS_FILE)
+    coder = _without_values(directory / CONFIG_FILE, content, kind)
+    cfg = coder.cfg
     _check_weights(directory / WEIGHTS_FILE, coder, weights)
+    coder.to_empty(device=device)  # as large as the file, whatever cfg.json says
     if any(value.dtype == torch.float64 for value in weights.values()):
         coder.to(torch.float64)
     if theirs and cfg.recipe.skip and not content.get("transcode", False):
@@ -104,6 +100,18 @@ def load(directory: Path, device: str | torch.device, kind: type[C]) -> C:
         raise ValueError(f"{directory / WEIGHTS_FILE}: {broken[0]} has values that are NaN or infinite")
     coder.load_state_dict(weights)
     return coder
+
+
+def _without_values(path: Path, content: dict[str, Any], kind: type[C]) -> C:
+    """The coder of a `cfg.json`, on the meta device: what it claims to be may be larger than any memory."""
+    known = {field.name for field in fields(SparseCoderConfig)}
+    try:
+        cfg = SparseCoderConfig(**{name: content[name] for name in known & content.keys()} | {"k": content.get("k")})
+        return kind(content.get("d_in"), cfg, device="meta")  # type: ignore[arg-type] # the class says what it must be
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    except (RuntimeError, TypeError) as error:  # torch counts up to 2**63
+        raise ValueError(f"{path}: d_in, num_latents or k is larger than any file ({brief(error)})") from error
 
 
 def _check_files(directory: Path) -> None:
@@ -123,19 +131,15 @@ def _check_files(directory: Path) -> None:
 
 def _read_config(path: Path) -> dict[str, Any]:
     """`cfg.json`. Raises ValueError for what is no such file, and for fields that may mean something else."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not a JSON file ({error})") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: must hold a JSON object, not {type(content).__name__}")
+    content = read_object(path)
     allowed = FIELDS if content.get("matching_pursuit") else FIELDS | WITHOUT_EFFECT
     strange = [name for name, value in content.items() if name not in allowed and value]
     strange.sort(key=lambda name: name != "matching_pursuit")
     if strange:
         raise ValueError(
-            f"{strange[0]} {content[strange[0]]!r} in {path}: no field of ours or of sparsify's, and may change what "
-            "the coder computes" + (", as it does on the branch mp-sae" if "matching_pursuit" in strange else "")
+            f"{brief(strange[0])} {brief(content[strange[0]])} in {path}: no field of ours or of sparsify's, and may "
+            "change what the coder computes"
+            + (", as it does on the branch mp-sae" if "matching_pursuit" in strange else "")
         )
     return content
 
@@ -157,7 +161,7 @@ def _check_weights(path: Path, coder: Coder, weights: dict[str, Tensor]) -> None
     expected = {name: list(value.shape) for name, value in coder.named_parameters()}
     found = {name: list(value.shape) for name, value in weights.items()}
     wrong = [
-        f"{name} {found.get(name, 'missing')} (expected {expected.get(name, 'none')})"
+        f"{brief(name)} {found.get(name, 'missing')} (expected {expected.get(name, 'none')})"
         for name in sorted(expected.keys() | found.keys())
         if expected.get(name) != found.get(name)
     ]
@@ -166,5 +170,5 @@ def _check_weights(path: Path, coder: Coder, weights: dict[str, Tensor]) -> None
         told = ", ".join(wrong[:NAMED_WEIGHTS]) + more
         raise ValueError(f"{path}: does not fit a coder of variant {coder.cfg.variant}: {told}")
     for name, value in weights.items():
-        if not value.is_floating_point():
+        if value.dtype not in STORED:
             raise ValueError(f"{path}: {name} is {value.dtype}; expected floats")

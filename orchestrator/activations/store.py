@@ -7,6 +7,7 @@ the broker drops the least recently used beyond its budget, and a dropped shard 
 import asyncio
 import logging
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import ray
 from orchestrator.activations.extractor import Extractor
 from orchestrator.activations.kept import Kept, Key, next_worker
 from orchestrator.activations.tables import ShardSpec
+from orchestrator.text.block_files import read_blocks
 
 DEATHS = 20
 """Times an extractor's or the broker's process may die; one that always dies must not be started for ever."""
@@ -46,7 +48,7 @@ class Broker:
 
     def __init__(self, cfg: StoreConfig) -> None:
         self.cfg = cfg
-        self.tokens = {split: np.load(path, mmap_mode="r") for split, path in cfg.tokens.items()}
+        self.tokens = {split: read_blocks(Path(path)) for split, path in cfg.tokens.items()}
         options = {"max_restarts": DEATHS, "max_task_retries": DEATHS, **cfg.extractor_options}
         remote = ray.remote(Extractor).options(**options)
         self.extractors = [remote.remote(cfg.spec, cfg.cache_dir, cfg.extractor_threads) for _ in range(cfg.extractors)]

@@ -15,6 +15,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from orchestrator.activations.arrow_files import DamagedFile, read_batch
 from orchestrator.activations.excluded_tokens import massive_tokens, usable_tokens
 from orchestrator.activations.shards import Shard
 from orchestrator.atomic import atomic_file
@@ -87,16 +88,38 @@ def write_table(table: pa.Table, path: Path) -> None:
         writer.write_table(table)
 
 
-def read_table(path: Path) -> pa.Table | None:
-    """The table at `path` mapped into memory, None where there is none or what is there is no whole Arrow file."""
+def read_table(path: Path, tokens_NL: np.ndarray | None = None) -> pa.Table | None:
+    """The table at `path` mapped into memory, None where there is none or what is there is no whole shard.
+
+    `tokens_NL`: of these tokens, or none. A header costs no memory: every size is compared with the file's own.
+    """
     if not path.is_file():
         return None
     try:
-        with pa.memory_map(str(path)) as source:
-            return pa.ipc.open_file(source).read_all()
-    except pa.ArrowInvalid as error:
+        table = read_batch(path)
+        _check_columns(table, tokens_NL)
+    except DamagedFile as error:
         log.warning("%s is damaged and will be computed again: %s", path, error)
         return None
+    return table
+
+
+def _check_columns(table: pa.Table, tokens_NL: np.ndarray | None) -> None:
+    """Raises DamagedFile where the columns are not those of `to_table`."""
+    kind = table.schema.field("activation").type if "activation" in table.column_names else None
+    if not isinstance(kind, pa.FixedShapeTensorType) or len(kind.shape) != 1:
+        raise DamagedFile("has no activations")
+    if str(kind.value_type) not in ("halffloat", "float") or not table.schema.equals(_schema(kind)):
+        raise DamagedFile(f"has other columns: {', '.join(table.column_names)}")
+    if any(column.null_count for column in table.columns):
+        raise DamagedFile("has rows without values")
+    if tokens_NL is not None and not np.array_equal(table["token_id"].to_numpy(), tokens_NL.reshape(-1)):
+        raise DamagedFile(f"is of other tokens than the {tokens_NL.size} asked for")
+
+
+def _schema(activation: pa.DataType) -> pa.Schema:
+    types = {"token_id": pa.int32(), "position": pa.int32(), "sequence_id": pa.int64(), "norm": pa.float32()}
+    return pa.schema({"activation": activation, **types})
 
 
 def table_bytes(tokens: int, widths: Sequence[int], dtype: str) -> int:

@@ -80,8 +80,8 @@ def _there(remote: Remote, cfg: BaseConfig, name: str) -> bool:
         raise UserError(f"storage {spelt(cfg.storage)!r}: cannot be read ({one_line(error)})") from None
 
 
-def saved_config(storage: Path, name: str) -> str:
-    """What `claim` wrote for the sweep to resume, as text. Raises UserError where there is none.
+def saved_config(storage: Path, name: str) -> bytes:
+    """What `claim` wrote for the sweep to resume, as it is on disk. Raises UserError where there is none.
 
     Of a storage that is an address, what is needed to go on is copied here first.
     """
@@ -102,7 +102,7 @@ def saved_config(storage: Path, name: str) -> str:
             f"resume {name!r}: not in {spelt(storage)}, where there are {', '.join(there) or 'none'}; "
             f"{did_you_mean(name, there)}a sweep that is elsewhere needs --storage DIR"
         )
-    return path.read_text(encoding="utf-8")
+    return path.read_bytes()
 
 
 def _bring(remote: Remote, storage: Path, name: str) -> None:

@@ -4,6 +4,7 @@ import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from orchestrator.errors import UserError
 from orchestrator.grid.config import SweepConfig
@@ -70,6 +71,11 @@ def check_inputs(directory: Path, identities: dict[str, dict[str, str]]) -> None
         changed = [
             f"{what.partition('.')[0]} of {model}"
             for model in identities for what in identities[model]
-            if before.get(model, {}).get(what) != identities[model][what]
+            if _said(before, model).get(what) != identities[model][what]
         ]  # fmt: skip
         raise UserError(f"resume {directory.name!r}: the {', '.join(changed)} changed since the sweep began")
+
+
+def _said(before: dict[str, Any], model: str) -> dict[str, Any]:
+    identity = before.get(model)
+    return identity if isinstance(identity, dict) else {}

@@ -21,6 +21,7 @@ from orchestrator.errors import MACHINE_ERRORS, one_line
 from orchestrator.grid.plan import duration
 from orchestrator.scores.protocol import PROTOCOLS
 from orchestrator.scores.scoring import ScoringJob, score
+from orchestrator.text.block_files import read_blocks
 from orchestrator.tracking.endings import UNFINISHED
 from orchestrator.trials.results import fetch, publish_scores, result_of
 from orchestrator.trials.trial import TrialJob
@@ -71,7 +72,7 @@ def score_all(
     shares = prepared.shares.trial
     options = {"num_cpus": shares["cpu"], "num_gpus": shares.get("gpu", 0), "max_retries": prepared.cfg.max_failures}
     task = ray.remote(score_job).options(**options, retry_exceptions=list(MACHINE_ERRORS))
-    tokens = {model: ray.put(np.load(found.blocks_file("val"))) for model, found in inputs.items()}
+    tokens = {model: ray.put(np.array(read_blocks(found.blocks_file("val")))) for model, found in inputs.items()}
     running = {task.remote(_job_of(job, inputs[job.cell.model]).to_json(), tokens[job.cell.model]): job for job in left}
     log.info("scoring %d trials (--scores %s)", len(left), prepared.cfg.scores)
     failures, started, said = {}, time.monotonic(), time.monotonic()

@@ -11,6 +11,7 @@ import tyro
 from models.training import TrainConfig
 from models.variants import VARIANTS
 from orchestrator.errors import UserError, did_you_mean
+from orchestrator.grid.field_types import typed
 from orchestrator.names import MAX_BYTES
 from orchestrator.redaction import redact
 from orchestrator.saved import parse_json
@@ -209,7 +210,7 @@ class BaseConfig:
         return content | {"tracking_uri": self.tracking_uri and redact(self.tracking_uri)}
 
     @classmethod
-    def from_json(cls: type[C], text: str) -> C:
+    def from_json(cls: type[C], text: str | bytes) -> C:
         """Read what `to_json` gave. Raises UserError where something else wrote it."""
         content = parse_json(text, "sweep.json", "this sweep cannot be resumed without it")
         if unknown := content.keys() - {field.name for field in fields(cls)}:
@@ -217,6 +218,4 @@ class BaseConfig:
                 f"sweep.json: unknown fields {', '.join(sorted(unknown))}; "
                 "was it written by another version, or by another script?"
             )
-        content |= {key: tuple(value) for key, value in content.items() if isinstance(value, list)}
-        paths = [field.name for field in fields(cls) if "Path" in str(field.type)]
-        return cls(**content | {key: Path(content[key]) for key in paths if content.get(key)})
+        return cls(**{name: typed(cls, name, value, "sweep.json") for name, value in content.items()})

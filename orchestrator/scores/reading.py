@@ -3,7 +3,6 @@
 Shape suffixes: N sequences, L positions, K active latents per token.
 """
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +24,7 @@ from orchestrator.scores.latent_page import comparison_page
 from orchestrator.scores.latents import CoderPage, LatentSummary
 from orchestrator.scores.pages import page_of
 from orchestrator.scores.statistics import Difference, compare
+from orchestrator.text.block_files import read_blocks
 from orchestrator.trials.results import SCORES_DIRECTORY, result_of, scores_of
 
 
@@ -65,11 +65,17 @@ class TrainedTrial:
 
     def held_out_tokens(self) -> Tensor:
         """The text that no coder of the sweep was trained on, [N, L] int64. Raises UserError where it was removed."""
-        inputs = read_json(self.directory.parents[1] / "inputs.json", "its sweep cannot be read without it")
-        wanted = inputs[self.cell.model]["tokens.fingerprint"]
+        path, remedy = self.directory.parents[1] / "inputs.json", "its sweep cannot be read without it"
+        of_model = read_json(path, remedy).get(self.cell.model)
+        if not isinstance(of_model, dict) or "tokens.fingerprint" not in of_model:
+            raise UserError(f"{path}: is damaged (it does not say which tokens); {remedy}")
         for found in sorted((self.directory.parents[2] / "tokens").glob("tokens-*/tokens.json")):
-            if json.loads(found.read_text(encoding="utf-8")).get("fingerprint") == wanted:
-                return torch.from_numpy(np.load(found.with_name("val.npy")).astype(np.int64))
+            removed = f"remove {found.parent}; --resume makes it again"
+            if read_json(found, removed).get("fingerprint") == of_model["tokens.fingerprint"]:
+                try:
+                    return torch.from_numpy(read_blocks(found.with_name("val.npy")).astype(np.int64))
+                except (OSError, ValueError) as error:
+                    raise UserError(f"{found.parent}: its blocks are damaged ({error}); {removed}") from None
         raise UserError(
             f"storage {str(self.directory.parents[2])!r}: has the sweep's tokens no more; --resume makes them"
         )
@@ -133,7 +139,7 @@ def trials(sweep: Path | str) -> list[TrainedTrial]:
     directory = Path(sweep)
     if not (directory / "sweep.json").is_file():
         raise UserError(f"sweep {str(directory)!r}: no sweep there; give its directory, such as runs/NAME")
-    cfg = SweepConfig.from_json((directory / "sweep.json").read_text(encoding="utf-8"))
+    cfg = SweepConfig.from_json((directory / "sweep.json").read_bytes())
     grid = cells(cfg, {model: resolve_hookpoints(model, cfg.hookpoint) for model in cfg.model})
     found = [(cell, directory / "trials" / cell.name) for cell in grid]
     trained = [

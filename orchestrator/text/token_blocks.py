@@ -24,6 +24,7 @@ from orchestrator.atomic import atomic_directory
 from orchestrator.errors import UserError
 from orchestrator.saved import read_json
 from orchestrator.text import block_order
+from orchestrator.text.block_files import read_blocks
 from orchestrator.text.config import TextConfig
 from orchestrator.text.encoding import bos_token, encode
 from orchestrator.text.held_out import held_out_share, is_held_out
@@ -88,13 +89,26 @@ def tokenise(
                 **content,
             }
             (unfinished / "tokens.json").write_text(json.dumps(description, indent=2), encoding="utf-8")
+    return open_blocks(directory, blocks, context_length)
+
+
+def open_blocks(directory: Path, blocks: dict[str, int], context_length: int) -> TokenBlocks:
+    """What lies in `directory`: as many blocks of both splits, of that length. Raises UserError for anything else."""
     remedy = f"remove {directory}, and the text is tokenised again"
     description = read_json(directory / "tokens.json", remedy)
-    try:
-        train_NL, val_NL = (np.load(directory / f"{name}.npy", mmap_mode="r") for name in ("train", "val"))
-    except (EOFError, ValueError) as error:  # cut short, or no array at all
-        raise UserError(f"{directory}: its blocks are damaged ({error}); {remedy}") from None
-    return TokenBlocks(train_NL, val_NL, description["fingerprint"], description["n_documents"])
+    fingerprint, documents = description.get("fingerprint"), description.get("n_documents")
+    if not isinstance(fingerprint, str) or not isinstance(documents, int):
+        raise UserError(f"{directory / 'tokens.json'}: is damaged (it has no fingerprint or no n_documents); {remedy}")
+    found = {}
+    for name, count in blocks.items():
+        try:
+            found[name] = read_blocks(directory / f"{name}.npy")
+        except (OSError, ValueError) as error:
+            raise UserError(f"{directory}: its blocks are damaged ({error}); {remedy}") from None
+        if found[name].shape != (count, context_length):
+            has = " x ".join(map(str, found[name].shape))
+            raise UserError(f"{directory}: its blocks are damaged ({name}.npy has {has} tokens); {remedy}")
+    return TokenBlocks(found["train"], found["val"], fingerprint, documents)
 
 
 class _Side:

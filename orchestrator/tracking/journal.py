@@ -14,13 +14,11 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from orchestrator.redaction import redact
+from orchestrator.tracking.entries import Entry, are_texts, is_offset, parse_entry
 
 _logger = logging.getLogger(__name__)
-
-Entry = dict[str, Any]
 
 JOURNAL_FILE = "journal.jsonl"
 SAVE_S = 1.0
@@ -45,6 +43,7 @@ class Journal:
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
         self._path = directory / JOURNAL_FILE
         self._state_path = directory / "state.json"
         self._lock = threading.Lock()
@@ -109,12 +108,23 @@ class Journal:
 
     def _load_state(self) -> State:
         try:
-            return State(**json.loads(self._state_path.read_text(encoding="utf-8")))
+            state = State(**json.loads(self._state_path.read_text(encoding="utf-8")))
+            self._check_state(state)
+            return state
         except FileNotFoundError:
             return State()
-        except (TypeError, ValueError):  # left so by a crash of the machine; sent again, nothing is created twice
+        except (TypeError, ValueError, RecursionError):  # left by a crash; sent again, nothing is created twice
             _logger.warning("%s is unreadable: every entry of the journal is sent again", self._state_path)
             return State()
+
+    def _check_state(self, state: State) -> None:
+        """Raises ValueError for a state that is none of this journal: entries before its offset are never sent."""
+        if not (is_offset(state.offset) and isinstance(state.experiment_id, str) and are_texts(state.runs)):
+            raise ValueError("of other types")
+        with self._path.open("rb") as file:
+            file.seek(max(state.offset - 1, 0))
+            if state.offset and file.read(1) != b"\n":
+                raise ValueError("not at the end of an entry")
 
     def _close_torn_line(self) -> None:
         """End a line that a killed process left unfinished, so that the next entry starts its own."""
@@ -129,7 +139,7 @@ class Journal:
 
 
 def read_entries(directory: Path) -> Iterator[Entry]:
-    """Every entry of the journal in `directory`, in order; a line that was cut off has the `op` torn."""
+    """Every entry of the journal in `directory`, in order; a line that is damaged has the `op` torn."""
     return (entry for entry, _ in _entries(directory / JOURNAL_FILE, 0))
 
 
@@ -141,8 +151,4 @@ def _entries(path: Path, offset: int) -> Iterator[tuple[Entry, int]]:
             if not line.endswith(b"\n"):
                 return  # the sweep is in the middle of writing it
             offset += len(line)
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                entry = {"op": "torn", "trial": None}
-            yield entry, offset
+            yield parse_entry(line), offset

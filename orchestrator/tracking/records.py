@@ -36,12 +36,12 @@ def records_of(
 
     `trials` are the params and points of each; one without the grid's axes is not a trial, or not one yet.
     """
-    records = [_record(params, points) for params, points in trials if all(axis in params for axis in AXES)]
+    records = [_record(params, points) for params, points in trials if _is_trial(params)]
     variants = re.findall(r"'([^']+)'", sweep_params.get("variant", ""))
 
     def place(record: TrialRecord) -> tuple[object, ...]:
         variant = variants.index(record.variant) if record.variant in variants else len(variants)
-        hookpoint = [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", record.hookpoint)]
+        hookpoint = [int(part) if part.isdecimal() else part for part in re.split(r"(\d{1,18})", record.hookpoint)]
         return record.model, hookpoint, record.expansion_factor, record.k, variant, record.variant, record.seed
 
     return sorted(records, key=place)
@@ -58,6 +58,12 @@ def journal_records(directory: Path) -> list[TrialRecord]:
             points[entry["trial"]] += [(key, entry["step"], value) for key, value in entry["data"].items()]
     sweep_params = params.pop(None, {})
     return records_of(sweep_params, [(given, points[trial]) for trial, given in params.items()])
+
+
+def _is_trial(params: Mapping[str, str]) -> bool:
+    """Whether it has every axis, and numbers where they are numbers."""
+    numbers = (params.get(axis, "") for axis in ("k", "expansion_factor", "seed"))
+    return all(axis in params for axis in AXES) and all(re.fullmatch(r"\d{1,18}", number) for number in numbers)
 
 
 def _record(params: Mapping[str, str], points: Iterable[Point]) -> TrialRecord:

@@ -12,7 +12,9 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag, ViewType
 
-from orchestrator.tracking.journal import PARENT, Entry, Journal, State
+from orchestrator.errors import shown
+from orchestrator.tracking.entries import Entry
+from orchestrator.tracking.journal import PARENT, Journal, State
 from orchestrator.tracking.mlflow_store import brief, is_final
 
 _logger = logging.getLogger(__name__)
@@ -73,7 +75,7 @@ class Writer:
             for trial, metrics in points.items():
                 self._log(self._run_id(trial, entry["t"]), metrics)
         elif entry["op"] == "torn":
-            _logger.warning("skipping a journal entry that was cut off when it was written")
+            _logger.warning("skipping an entry of the journal that is damaged, or was cut off when it was written")
         elif entry["op"] != "journal":
             known = (entry["trial"] or PARENT) in self._journal.state.runs
             self._send(entry, self._run_id(entry["trial"], entry["t"]), new=not known)
@@ -91,13 +93,20 @@ class Writer:
             self._log(run_id, [*params, *(RunTag(key, value) for key, value in entry.get("tags", {}).items())])
         if entry.get("config") is not None:
             self._accepted("config.json", lambda: client.log_dict(run_id, entry["config"], "config.json"))
-        if entry["op"] == "artifacts":
+        if entry["op"] == "artifacts" and self._is_ours(Path(entry["path"])):
             upload = client.log_artifacts if Path(entry["path"]).is_dir() else client.log_artifact
             self._accepted(entry["path"], lambda: upload(run_id, entry["path"], entry["to"]))
         if entry["op"] == "end":
             if entry["failure"] is not None:
                 self._log(run_id, [RunTag("failure_reason", entry["failure"])])
             self._accepted("an end", lambda: client.set_terminated(run_id, entry["status"], entry["t"]))
+
+    def _is_ours(self, path: Path) -> bool:
+        """Whether it lies in the sweep's directory: a journal that somebody else wrote may name any file of yours."""
+        if path.resolve().is_relative_to(self._journal.directory.resolve().parent):
+            return True
+        _logger.warning("not uploaded for sweep %s: %s is outside the sweep's directory", self._sweep, shown(str(path)))
+        return False
 
     def _log(self, run_id: str, items: Sequence[Metric | Param | RunTag]) -> None:
         """Log items in one call; a batch too large or refused goes in halves, so that only the culprit is lost."""

@@ -15,12 +15,23 @@ CODER_DIRECTORY = "coder"
 SCORES_DIRECTORY = "scores"
 """All three in a trial's directory."""
 SCORES_FILE = "scores.json"
+LARGEST = 2**63 - 1
+"""What MLflow's databases count up to."""
 REMEDY = "remove it, and it is made again"
 
 
 def result_of(directory: Path) -> dict[str, Any] | None:
     """The final metrics of a finished trial (with `failure` where it ended with a reason), None before its end."""
-    return _read(directory / RESULT_FILE)
+    path = directory / RESULT_FILE
+    if (result := _read(path)) is None:
+        return None
+    if "failure" in result:
+        if not isinstance(result["failure"], str):
+            raise _damaged(path, "its failure is no text")
+        return result
+    if not _is_whole(result.get("step")) or "val/fvu" not in result or not _are_numbers(result):
+        raise _damaged(path, "it has no step, no val/fvu, or metrics that are no numbers")
+    return result
 
 
 def keep_result(directory: Path, result: dict[str, Any]) -> None:
@@ -30,7 +41,12 @@ def keep_result(directory: Path, result: dict[str, Any]) -> None:
 
 def scores_of(directory: Path) -> dict[str, Any] | None:
     """The scores of a trial: `metrics` and what no metric can hold; None before it is scored."""
-    return _read(directory / SCORES_DIRECTORY / SCORES_FILE)
+    path = directory / SCORES_DIRECTORY / SCORES_FILE
+    if (scores := _read(path)) is None:
+        return None
+    if not _is_whole(scores.get("times")) or not _are_numbers(scores.get("metrics")):
+        raise _damaged(path, "it has no times, or metrics that are no numbers")
+    return scores
 
 
 def keep_scores(directory: Path, scores: dict[str, Any]) -> None:
@@ -76,8 +92,22 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
     content: dict[str, Any] = read_json(path, REMEDY)
     if not content:
-        raise UserError(f"{path}: is damaged (it is empty); {REMEDY}")
+        raise _damaged(path, "it is empty")
     return content
+
+
+def _damaged(path: Path, why: str) -> UserError:
+    return UserError(f"{path}: is damaged ({why}); {REMEDY}")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST
+
+
+def _are_numbers(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(number, float) or (isinstance(number, int) and abs(number) <= LARGEST) for number in value.values()
+    )
 
 
 def _keep(path: Path, content: dict[str, Any]) -> None:

@@ -165,7 +165,7 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a field of a later version": (lambda place: edited(place, gated=True), r"gated True in \S+cfg\.json: no field .*"),
     "no JSON": (
         lambda place: (place / "cfg.json").write_text("{", encoding="utf-8"),
-        r"\S+cfg\.json: not a JSON file \(.*\)",
+        r"\S+cfg\.json: cut short or not a JSON file \(.*\)",
     ),
     "a list": (
         lambda place: (place / "cfg.json").write_text("[]", encoding="utf-8"),

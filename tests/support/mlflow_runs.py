@@ -15,8 +15,8 @@ REPOSITORY = Path(__file__).parents[2]
 EXPERIMENT, SWEEP = "grid", "night's run"
 
 
-def open_tracker(storage: Path, uri: str | None = None) -> Tracker:
-    return Tracker(uri, EXPERIMENT, SWEEP, storage, storage / "journal")
+def open_tracker(storage: Path, uri: str | None = None, journal: Path | None = None) -> Tracker:
+    return Tracker(uri, EXPERIMENT, SWEEP, storage, journal or storage / "journal")
 
 
 def runs(uri: str) -> dict[str, Run]:

@@ -1,5 +1,6 @@
 """Delivery to MLflow while it is away, refuses, or has lost what it was told; a real server comes and goes."""
 
+import json
 import logging
 import math
 import os
@@ -87,11 +88,13 @@ def test_an_entry_that_makes_no_sense_is_given_up(
     open_tracker(storage).finish()
     with (storage / "journal" / "journal.jsonl").open("a") as file:
         file.write('{"op": "params", "trial": "mp", "t": 1}\n')
+        file.write(json.dumps({"op": "params", "trial": "\ud800", "t": 1, "params": {}}) + "\n")
 
     tracker = open_tracker(storage)
     tracker.log_metrics("mp", {"fvu": 0.5}, step=1)
     assert tracker.finish() == 0
     assert runs(default_uri(storage))["mp"].data.metrics == {"fvu": 0.5}
+    assert "skipping an entry of the journal that is damaged" in caplog.text
     assert "dropping an entry" in caplog.text
 
 

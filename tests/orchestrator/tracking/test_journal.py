@@ -1,9 +1,14 @@
 """A journal that a kill has cut off."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
+from orchestrator.tracking.entries import TORN, parse_entry
+from orchestrator.tracking.journal import Journal, read_entries
 from orchestrator.tracking.mlflow_store import default_uri
 from tests.support.mlflow_runs import SWEEP, open_tracker, runs, steps
 
@@ -32,3 +37,59 @@ def test_a_first_line_cut_off_by_a_kill_starts_a_new_journal(storage: Path) -> N
     tracker.log_metrics("mp", {"fvu": 0.5}, step=1)
     assert tracker.finish() == 0
     assert set(runs(default_uri(storage))) == {SWEEP, "mp"}
+
+
+GOOD: dict[str, Any] = {
+    "journal": {"id": "0" * 32},
+    "start": {"params": {"k": "4"}, "tags": {}},
+    "params": {"params": {"k": "4"}},
+    "metrics": {"step": 3, "data": {"fvu": 0.5, "l0": 4}},
+    "artifacts": {"path": "/a", "to": None},
+    "end": {"status": "FINISHED", "failure": None},
+}
+WRONG = (None, [], 3.5, True, "x", {"a": []}, {"a": 10**400}, -1)
+
+
+@pytest.mark.parametrize("op", GOOD)
+def test_an_entry_of_other_types_is_none(op: str) -> None:
+    entry = {"op": op, "trial": "t", "t": 1, **GOOD[op]}
+    assert parse_entry(json.dumps(entry).encode()) == entry
+    for field in entry.keys() - ({"t"} if op == "journal" else set()):
+        right = [value for value in WRONG if parse_entry(json.dumps(entry | {field: value}).encode()) != TORN]
+        assert len(right) <= 3, f"{field} may be any of {right}"
+        assert {"a": []} not in right
+    for line in (b"[" * 100_000, b"null", b'"op"', b'{"op": []}', json.dumps(entry | {"op": "other"}).encode()):
+        assert parse_entry(line) == TORN
+
+
+@pytest.mark.parametrize(
+    "state",
+    [{"offset": 10**9}, {"offset": 5}, {"offset": -1}, {"offset": "3"}, {"offset": True}, {"runs": []},
+     {"runs": {"t": 3}}, {"experiment_id": 4}, {"other": 1}],
+    ids=str,
+)  # fmt: skip
+def test_a_state_of_another_journal_loses_no_entry(state: dict[str, Any], tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.append("params", None, params={"a": "b"})
+    (tmp_path / "state.json").write_text(json.dumps(state), encoding="utf-8")
+    assert Journal(tmp_path).unsent() == 2
+    assert [entry["op"] for entry in read_entries(tmp_path)] == ["journal", "params"]
+
+
+def test_no_file_from_elsewhere_is_uploaded(storage: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever resumes a sweep that somebody sent must not send them files in return."""
+    outside = storage / "private"
+    outside.mkdir()
+    (outside / "key").write_text("secret", encoding="utf-8")
+    sweep = storage / "sweep"
+    (sweep / "figures").mkdir(parents=True)
+    (sweep / "figures" / "a.png").write_bytes(b"1")
+    (sweep / "link").symlink_to(outside)
+    tracker = open_tracker(storage, journal=sweep / "tracking")
+    for place in (outside, outside / "key", sweep / "link", sweep / ".." / "private", sweep / "figures"):
+        tracker._journal.append("artifacts", None, path=str(place), to="figures")
+    assert tracker.finish() == 0
+    (run,) = runs(default_uri(storage)).values()
+    client = MlflowClient(default_uri(storage))
+    assert [file.path for file in client.list_artifacts(run.info.run_id, "figures")] == ["figures/a.png"]
+    assert caplog.text.count("is outside the sweep's directory") == 4

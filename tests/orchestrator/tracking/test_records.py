@@ -45,3 +45,12 @@ def test_a_sweep_is_found_by_the_id_of_its_parent_too(storage: Path) -> None:
     child = next(run for run in client.search_runs(["1"]) if "mlflow.parentRunId" in run.data.tags)
     with pytest.raises(UserError, match=f"^run '{child.info.run_id}': is a trial; its sweep is run {by_name.run_id}$"):
         read_sweep(uri, child.info.run_id)
+
+
+def test_params_that_are_no_numbers_are_of_no_trial(storage: Path) -> None:
+    log_sweep(storage)
+    path = storage / "journal" / "journal.jsonl"
+    text = path.read_text(encoding="utf-8")
+    assert text.count('"k": "16"') == 8
+    path.write_text(text.replace('"k": "16"', '"k": "sixteen"', 1).replace('"k": "16"', f'"k": "{"9" * 5000}"', 1))
+    assert len(journal_records(storage / "journal")) == 6

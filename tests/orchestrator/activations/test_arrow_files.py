@@ -1,0 +1,95 @@
+"""Shard files that somebody else wrote: nothing grows when it is read, and what is no shard is computed again."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from orchestrator.activations.tables import read_table, write_table
+from tests.fuzz.limits import little_memory
+from tests.support.tables import D, L, N, table_of
+
+
+def without(table: pa.Table, column: str) -> pa.Table:
+    return table.drop_columns([column])
+
+
+def replaced(table: pa.Table, column: str, values: pa.Array) -> pa.Table:
+    return table.set_column(table.column_names.index(column), column, values)
+
+
+T = N * L
+OTHERS: dict[str, Callable[[pa.Table], pa.Table]] = {
+    "no activations": lambda table: without(table, "activation"),
+    "no positions": lambda table: without(table, "position"),
+    "one more": lambda table: table.append_column("more", table["norm"]),
+    "positions of 64 bits": lambda table: replaced(table, "position", pa.array(np.zeros(T, np.int64))),
+    "rows without values": lambda table: replaced(table, "norm", pa.array([None] * T, pa.float32())),
+    "nothing for ever": lambda table: replaced(table, "norm", pa.nulls(T)),
+    "activations of 64 bits": lambda table: replaced(
+        table, "activation", pa.FixedShapeTensorArray.from_numpy_ndarray(np.zeros((T, D)))
+    ),
+    "matrices": lambda table: replaced(
+        table, "activation", pa.FixedShapeTensorArray.from_numpy_ndarray(np.zeros((T, D, 2), np.float16))
+    ),
+    "words": lambda table: replaced(table, "token_id", pa.array(["a"] * T).dictionary_encode()),
+}
+
+
+def write(table: pa.Table, path: Path, **options: object) -> None:
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema, **options) as writer:
+        writer.write_table(table)
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_other_columns_are_computed_again(other: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(OTHERS[other](table_of(torch.randn(N, L, D))), tmp_path / "a.arrow")
+    assert read_table(tmp_path / "a.arrow") is None
+    assert "is damaged and will be computed again" in caplog.text
+
+
+@pytest.mark.parametrize("codec", ["zstd", "lz4"])
+def test_what_would_be_unpacked_is_not_read(codec: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A gigabyte of zeros is a few kilobytes; each buffer says itself how large it will be."""
+    table = table_of(torch.zeros(2, 1 << 14, 1 << 12, dtype=torch.float16)[:, :, :1].expand(2, 1 << 14, 512))
+    write(table, tmp_path / "a.arrow", options=pa.ipc.IpcWriteOptions(compression=codec))
+    assert (tmp_path / "a.arrow").stat().st_size < table.nbytes / 20
+    before = pa.total_allocated_bytes()
+    assert read_table(tmp_path / "a.arrow") is None
+    assert pa.total_allocated_bytes() == before
+    assert "is compressed, which no shard is" in caplog.text
+
+
+def test_a_batch_longer_than_its_buffers_is_not_read(tmp_path: Path) -> None:
+    """Reading it would run beyond the file's end."""
+    path = tmp_path / "a.arrow"
+    table = table_of(torch.randn(N, L, D))
+    write_table(table, path)
+    content, rows = path.read_bytes(), T.to_bytes(8, "little")
+    assert content.count(rows) > 5
+    for claim in (T + 1, 1 << 20, 1 << 40, 2**62, 2**63 - 1):
+        path.write_bytes(content.replace(rows, claim.to_bytes(8, "little")))
+        with little_memory():
+            assert read_table(path) is None
+
+
+def test_a_shard_of_other_tokens_is_computed_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tokens_NL = np.arange(T, dtype=np.int32).reshape(N, L)
+    write_table(table_of(torch.randn(N, L, D)), tmp_path / "a.arrow")
+    assert read_table(tmp_path / "a.arrow", tokens_NL) is not None
+    assert read_table(tmp_path / "a.arrow", tokens_NL[::-1]) is None
+    assert read_table(tmp_path / "a.arrow", tokens_NL[:1]) is None
+    assert "is of other tokens than the 16 asked for" in caplog.text
+
+
+def test_a_file_of_two_batches_or_none_is_no_shard(tmp_path: Path) -> None:
+    table = table_of(torch.randn(N, L, D))
+    with pa.OSFile(str(tmp_path / "a.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=T // 2)
+    write(table.slice(0, 0), tmp_path / "b.arrow")
+    tokens_NL = np.arange(T, dtype=np.int32).reshape(N, L)
+    assert read_table(tmp_path / "a.arrow", tokens_NL) is None
+    assert read_table(tmp_path / "b.arrow", tokens_NL) is None
