@@ -1,8 +1,9 @@
 """Several hosts on one machine: each has an address, processes, a home and a /tmp of its own, and a real sshd.
 
 A host is a set of namespaces over an overlay of this machine's files, whose virtual environment serves as that of
-~/pursuit-lab there: what an installation would make, without an hour of three installations. Killed, it is gone as a machine is that lost its
-power: all its processes at once, and nobody is told. Needs root, and Debian's openssh-server and iproute2.
+~/pursuit-lab there: what an installation would make, without the time that three of them take. Killed, it is gone as
+a machine is that lost its power: all its processes at once, and nobody is told. Needs root, and of Debian's packages
+iproute2, openssh-server, rsync and sudo.
 """
 
 import os
