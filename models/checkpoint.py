@@ -1,6 +1,6 @@
 """A checkpoint of training on disk, checked as a whole before anything of it is used."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ def read_checkpoint(
 
 
 def _check_state(path: Path, content: Mapping[str, Any]) -> None:
-    allowed = {
+    allowed: dict[str, tuple[str, Callable[[Any], bool]]] = {
         "step": ("a whole number, 0 or more", lambda value: is_whole(value) and 0 <= value < MOST_STEPS),
         **dict.fromkeys(SCALES, ("a positive number", lambda value: is_number(value) and value > 0)),
         "cursor": ("an object", lambda value: isinstance(value, dict)),
@@ -69,8 +69,7 @@ def _check_tensors(path: Path, tensors: Mapping[str, Tensor], like: Mapping[str,
         if found is None or (found.dtype, found.shape) != (wanted.dtype, wanted.shape):
             said = "missing" if found is None else f"{found.dtype} {list(found.shape)}"
             raise ValueError(f"{path}: {name} is {said}; expected {wanted.dtype} {list(wanted.shape)}")
-    generator = torch.Generator()
     try:
-        generator.set_state(tensors["rng"].cpu())
+        torch.Generator().set_state(tensors["rng"].cpu())
     except RuntimeError as error:
         raise ValueError(f"{path}: rng is no state of torch's random numbers ({brief(error)})") from error

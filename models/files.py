@@ -26,7 +26,8 @@ def read_object(path: Path) -> dict[str, Any]:
 def read_tensors(path: Path, device: torch.device | str = "cpu") -> dict[str, Tensor]:
     """The tensors of a safetensors file. Raises ValueError where it is none, also where its sizes are not its own."""
     try:
-        return load_file(path, device=str(device))
+        tensors: dict[str, Tensor] = load_file(path, device=str(device))
+        return tensors
     except (SafetensorError, ValueError, KeyError, RuntimeError, TypeError) as error:  # all are said of headers
         raise ValueError(f"{path}: cut short or not a safetensors file ({brief(error)})") from error
 
