@@ -69,8 +69,7 @@ def _check_tensors(path: Path, tensors: Mapping[str, Tensor], like: Mapping[str,
         if found is None or (found.dtype, found.shape) != (wanted.dtype, wanted.shape):
             said = "missing" if found is None else f"{found.dtype} {list(found.shape)}"
             raise ValueError(f"{path}: {name} is {said}; expected {wanted.dtype} {list(wanted.shape)}")
-    generator = torch.Generator()
     try:
-        generator.set_state(tensors["rng"].cpu())
+        torch.Generator().set_state(tensors["rng"].cpu())
     except RuntimeError as error:
         raise ValueError(f"{path}: rng is no state of torch's random numbers ({brief(error)})") from error

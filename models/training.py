@@ -15,7 +15,7 @@ from torch import Tensor
 
 from models.checkpoint import ADAM, STATE_FILE, WEIGHTS_FILE, read_checkpoint
 from models.checks import check_operand, is_number, is_whole
-from models.coder import Coder, total_variance
+from models.coder import SCALES, Coder, total_variance
 
 
 class TrainingDiverged(RuntimeError):
@@ -187,7 +187,7 @@ class Trainer:
         """
         content, tensors = read_checkpoint(directory, self.coder, self.parameters)
         self.coder.load_state_dict({name: tensors[f"coder.{name}"] for name in self.parameters})
-        self.coder.input_scale, self.coder.target_scale = content["input_scale"], content["target_scale"]
+        self.coder.input_scale, self.coder.target_scale = (float(content[name]) for name in SCALES)
         self.step_count = content["step"]
         for name, parameter in self.parameters.items():
             if self.step_count:

@@ -29,7 +29,7 @@ def read_batch(path: Path) -> pa.Table:
             return _batch(source.read_buffer())
         except StopIteration:
             raise DamagedFile("ends before its batch") from None
-        except (pa.ArrowException, OSError, struct.error) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError, struct.error) as error:
             raise DamagedFile(" ".join(str(error).split())) from None
 
 

@@ -6,6 +6,7 @@ the broker drops the least recently used beyond its budget, and a dropped shard 
 
 import asyncio
 import logging
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ from orchestrator.activations.kept import Kept, Key, next_worker
 from orchestrator.activations.tables import ShardSpec
 from orchestrator.text.block_files import read_blocks
 
+LEAST_KEPT = 3
+"""The shard being read and those prefetched, which no budget may exclude."""
+LOOK_SECONDS = 10.0
+"""How often a broker looks how large the object store is."""
 DEATHS = 20
 """Times an extractor's or the broker's process may die; one that always dies must not be started for ever."""
 
@@ -34,8 +39,10 @@ class StoreConfig:
     blocks_per_shard: int
     shard_bytes: int
     """Bytes of one shard over all hookpoints."""
-    max_bytes: int
-    """Budget in the object store."""
+    max_bytes: int | None
+    """Budget in the object store; None for half of what there is, which grows as nodes come."""
+    stores: int
+    """Brokers that share it."""
     cache_dir: str | None
     extractors: int
     extractor_options: dict[str, Any] = field(default_factory=dict)
@@ -53,11 +60,19 @@ class Broker:
         remote = ray.remote(Extractor).options(**options)
         self.extractors = [remote.remote(cfg.spec, cfg.cache_dir, cfg.extractor_threads) for _ in range(cfg.extractors)]
         self.queued, self.given = [0] * cfg.extractors, [0] * cfg.extractors
-        self.kept: Kept[list[Any]] = Kept(cfg.max_bytes // cfg.shard_bytes, self._start)
+        self.kept: Kept[list[Any]] = Kept(self._most(), self._start)
         self.counts = {"computed": 0, "from_disk": 0}
+
+    def _most(self) -> int:
+        """Shards that fit into the budget."""
+        self.looked = time.monotonic()
+        there = self.cfg.max_bytes or ray.cluster_resources().get("object_store_memory", 0) / 2
+        return max(LEAST_KEPT, int(there) // self.cfg.stores // self.cfg.shard_bytes)
 
     async def shard(self, split: str, index: int, upcoming: list[int]) -> list[Any]:
         """References to the tables of one shard, one per hookpoint; also starts the `upcoming` ones where they fit."""
+        if time.monotonic() - self.looked > LOOK_SECONDS:
+            self.kept.most = self._most()
         return self.kept.get(split, index, upcoming)
 
     async def forget(self, split: str, index: int, lost: str) -> None:

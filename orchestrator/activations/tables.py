@@ -98,7 +98,7 @@ def read_table(path: Path, tokens_NL: np.ndarray | None = None) -> pa.Table | No
     try:
         table = read_batch(path)
         _check_columns(table, tokens_NL)
-    except DamagedFile as error:
+    except (DamagedFile, UnicodeDecodeError) as error:  # the latter of names of columns
         log.warning("%s is damaged and will be computed again: %s", path, error)
         return None
     return table

@@ -4,15 +4,12 @@ from typing import Any
 
 import ray
 
-from orchestrator.activations.store import StoreConfig, start_broker
+from orchestrator.activations.store import LEAST_KEPT, StoreConfig, start_broker
 from orchestrator.activations.tables import ShardSpec
 from orchestrator.driver.inputs import Inputs
 from orchestrator.driver.prepare import Prepared
 from orchestrator.errors import UserError
 from orchestrator.grid.config import SweepConfig
-
-MIN_SHARDS_KEPT = 3
-"""The object store must hold the shard being read and those prefetched."""
 
 ANSWER_SECONDS = 10.0
 """A broker that is being started again answers late."""
@@ -23,26 +20,32 @@ def start(prepared: Prepared, inputs: Inputs) -> Any:
     cfg, shares, model = prepared.cfg, prepared.shares, inputs.model
     names = tuple(point.name for point in prepared.hookpoints[model])
     shard_bytes = prepared.plan.shard_bytes[model]
-    budget = int(cfg.store_gb * 1e9 if cfg.store_gb else ray.cluster_resources()["object_store_memory"] / 2)
-    budget //= len(cfg.model)
-    if budget < MIN_SHARDS_KEPT * shard_bytes:
-        needed = MIN_SHARDS_KEPT * shard_bytes * len(cfg.model) / 1e9
-        raise UserError(
-            f"store_gb {budget / 1e9:.3g}: must hold {MIN_SHARDS_KEPT} shards, {needed:.3g} GB; "
-            "raise it or lower --shard-tokens"
-        )
+    if cfg.store_gb or not prepared.hardware.cluster:  # that of a cluster may grow when nodes come
+        _check_budget(cfg, shard_bytes, ray.cluster_resources()["object_store_memory"] / 2)
     store = StoreConfig(
         spec=ShardSpec(inputs.location, inputs.identity["model.fingerprint"], names, cfg.shard_dtype),
         tokens={split: str(inputs.blocks_file(split)) for split in ("train", "val")},
         blocks_per_shard=cfg.blocks_per_shard,
         shard_bytes=shard_bytes,
-        max_bytes=budget,
+        max_bytes=int(cfg.store_gb * 1e9) if cfg.store_gb else None,
+        stores=len(cfg.model),
         cache_dir=str(cfg.cache_dir.resolve()) if cfg.cache_dir else None,
         extractors=shares.extractors,
         extractor_options=shares.extractor,
         extractor_threads=shares.extractor_threads,
     )
     return start_broker(broker_name(cfg, model), store)
+
+
+def _check_budget(cfg: SweepConfig, shard_bytes: int, unless_given: float) -> None:
+    """Raises UserError where the store cannot hold what is read at any time."""
+    budget = (cfg.store_gb * 1e9 if cfg.store_gb else unless_given) / len(cfg.model)
+    if budget < LEAST_KEPT * shard_bytes:
+        needed = LEAST_KEPT * shard_bytes * len(cfg.model) / 1e9
+        raise UserError(
+            f"store_gb {budget / 1e9:.3g}: must hold {LEAST_KEPT} shards, {needed:.3g} GB; "
+            "raise it or lower --shard-tokens"
+        )
 
 
 def broker_name(cfg: SweepConfig, model: str) -> str:

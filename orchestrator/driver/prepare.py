@@ -24,6 +24,7 @@ class Prepared:
     hookpoints: dict[str, list[Hookpoint]]
     """What is extracted from each model: the hookpoints of the grid, and the inputs that transcoders read."""
     cells: list[Cell]
+    hardware: Hardware
     shares: Shares
     plan: Plan
 
@@ -44,7 +45,7 @@ def prepare(cfg: SweepConfig, hardware: Hardware) -> Prepared:
         with _named(model, cfg):
             hookpoints[model] = _extracted(model, points, grid)
     shares = share(hardware, cfg.gpus_per_trial, len(cfg.model))
-    return Prepared(cfg, hookpoints, grid, shares, make_plan(cfg, grid, hookpoints, hardware, shares))
+    return Prepared(cfg, hookpoints, grid, hardware, shares, make_plan(cfg, grid, hookpoints, hardware, shares))
 
 
 @contextmanager

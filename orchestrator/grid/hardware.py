@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import ray
 import torch
+from ray._private.state import state
 
 from orchestrator.grid.cpu_quota import usable_cores
 
@@ -14,7 +15,9 @@ class Hardware:
 
     cpus: int
     gpus: int
+    """Those of nodes that an autoscaler may still start are among them, and so are their cores."""
     nodes: int
+    """There now."""
     cluster: bool
 
     def describe(self) -> str:
@@ -26,7 +29,9 @@ class Hardware:
 def detect(connect: bool) -> Hardware:
     """The running Ray cluster if `connect`, else this machine."""
     if connect:
-        resources = ray.cluster_resources()
+        may_come = state.get_max_resources_from_cluster_config() or {}
+        resources = {name: max(count, may_come.get(name, 0)) for name, count in ray.cluster_resources().items()}
+        resources = may_come | resources
         nodes = sum(node["Alive"] for node in ray.nodes())
         return Hardware(int(resources.get("CPU", 1)), int(resources.get("GPU", 0)), nodes, cluster=True)
     return Hardware(usable_cores(), torch.cuda.device_count(), 1, cluster=False)

@@ -34,6 +34,8 @@ class Plan:
     """Flops a second of all extractors together."""
     shard_bytes: dict[str, int]
     """Of one shard over all hookpoints of each model."""
+    extraction: str
+    """Who runs the language models, and on what."""
     meant: list[str] = field(default_factory=list)
     """Lines on what the wildcards of hookpoints meant."""
 
@@ -84,6 +86,7 @@ class Plan:
                 f"{before}{len(left)} trial{'s' * (len(left) != 1)}, {self.concurrent} at a time; "
                 f"{total / 1e15:.3g} PFLOP of training, "
                 f"{self.extract_flops / 1e15:.3g} PFLOP of language model for {self.total_shards} shards",
+                self.extraction,
                 f"activations: {_gb(self.store_bytes)} in the object store if all are kept",
                 f"time: about {duration(self.seconds(done))} at {self.flops_per_second / 1e9:.0f} GFLOP/s per trial",
             ]
@@ -112,6 +115,7 @@ def make_plan(
             model: table_bytes(cfg.blocks_per_shard * cfg.context_length, [p.width for p in points], cfg.shard_dtype)
             for model, points in hookpoints.items()
         },
+        extraction=shares.describe(len(hookpoints)),
         meant=[
             f"{model}: {line}" if len(hookpoints) > 1 else line
             for model, points in hookpoints.items()

@@ -30,6 +30,17 @@ class Shares:
     """Ray options of an extractor."""
     extractor_threads: int
 
+    def describe(self, models: int) -> str:
+        """Where the language models run, for a person."""
+        number = self.extractors * models
+        who = f"{number} extractor{'s' * (number != 1)}"
+        gpu = self.extractor.get("num_gpus", 0)
+        if not gpu:
+            threads = f"{self.extractor_threads} thread{'s' * (self.extractor_threads != 1)}"
+            return f"extraction: {who} of {threads}, over all nodes, on cores that trials leave idle"
+        of_trials = f"each trial has {self.trial.get('gpu', 0):g}"
+        return f"extraction: {who} with {gpu:g} of a GPU{'' if number == 1 else ' each'}; {of_trials}"
+
 
 def share(hardware: Hardware, gpus_per_trial: float | None, models: int = 1) -> Shares:
     """Divide the hardware; every one of the `models` has extractors of its own.

@@ -4,7 +4,7 @@ from typing import Any
 
 from orchestrator.errors import UserError
 from orchestrator.scores.delphi import delphi, has_vllm
-from orchestrator.scores.llm_openai import OpenAiClient
+from orchestrator.scores.llm_openai import OpenAiClient, key_of_server
 from orchestrator.scores.llm_transformers import TransformersClient
 
 SOURCES = "openai:URL (or openai:URL#MODEL), transformers:MODEL, vllm:MODEL"
@@ -17,6 +17,8 @@ def check_llm(explainer: str) -> None:
         raise UserError(f"explainer {explainer!r}: allowed are {SOURCES}")
     if kind == "openai" and not what.startswith(("http://", "https://")):
         raise UserError(f"explainer {explainer!r}: must have an address, such as openai:http://localhost:8000/v1")
+    if kind == "openai":
+        key_of_server()
     if kind == "vllm" and not has_vllm():
         raise UserError(f"explainer {explainer!r}: vllm is not installed; pip install vllm on a machine with a GPU")
 

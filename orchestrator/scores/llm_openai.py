@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from orchestrator.errors import UserError
 from orchestrator.redaction import redact
 from orchestrator.scores.delphi import delphi
 from orchestrator.scores.protocol import ANSWER_TOKENS
@@ -30,6 +31,14 @@ class LlmError(RuntimeError):
     """The LLM gives no answer; its one line holds no key."""
 
 
+def key_of_server() -> str:
+    """The key, if there is one. Raises UserError for what cannot be sent: httpx would repeat it in its message."""
+    key = os.environ.get(KEY, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise UserError(f"{KEY} (not shown): holds a character that no key has; allowed are printable ASCII ones")
+    return key
+
+
 class OpenAiClient:
     """Asks `URL/chat/completions`; `address` is URL or URL#MODEL, without a model the first that the server has."""
 
@@ -40,7 +49,7 @@ class OpenAiClient:
         self._url, _, self._model = address.rstrip("/").partition("#")
         self._url = self._url.rstrip("/")
         self._give_up_seconds = give_up_seconds
-        self._key = os.environ.get(KEY, "")
+        self._key = key_of_server()
         # Threads, because an asynchronous connection belongs to one event loop and a client outlives it.
         self._threads = ThreadPoolExecutor(TOGETHER)
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}

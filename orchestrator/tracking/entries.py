@@ -42,7 +42,7 @@ def are_texts(value: object) -> bool:
 
 
 def _fits(entry: Mapping[str, Any], fields: Mapping[str, Check]) -> bool:
-    return all(check(entry.get(field)) for field, check in fields.items())
+    return all(check(entry.get(field)) and (field in entry or field in OPTIONAL) for field, check in fields.items())
 
 
 def _is_text(value: object) -> bool:
@@ -85,6 +85,8 @@ def _is_name(value: object) -> bool:
     return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{1,64}", value) is not None
 
 
+OPTIONAL = ("config", "experiment")
+"""Of a sweep's own start alone."""
 STATUSES = ("FINISHED", "FAILED", "KILLED")
 
 FIELDS: dict[str, dict[str, Check]] = {

@@ -6,6 +6,7 @@ from typing import Any
 
 from orchestrator.atomic import atomic_file
 from orchestrator.errors import UserError
+from orchestrator.redaction import redact
 from orchestrator.saved import read_json
 from orchestrator.storage.copies import insist, pull, push
 from orchestrator.storage.remote import Remote
@@ -112,4 +113,4 @@ def _are_numbers(value: object) -> bool:
 
 def _keep(path: Path, content: dict[str, Any]) -> None:
     with atomic_file(path) as unfinished:
-        unfinished.write_text(json.dumps(content), encoding="utf-8")
+        unfinished.write_text(redact(json.dumps(content)), encoding="utf-8")

@@ -1,7 +1,7 @@
 """The same readers under libFuzzer, which looks for bytes that lead into code not yet seen.
 
-Not a test: `python -m tests.fuzz.with_atheris NAME -max_total_time=60`, NAME being a key of
-`tests.fuzz.readers.READERS` and the rest libFuzzer's. It ends with a traceback at the first exception that no reader may raise. Needs `atheris`,
+Not a test: `python -m tests.fuzz.with_atheris NAME -max_total_time=60`, with a key of `tests.fuzz.readers.READERS` and
+libFuzzer's own options. It ends with a traceback at the first exception that no reader may raise. Needs `atheris`,
 which is in no lock; without it nothing is done.
 """
 

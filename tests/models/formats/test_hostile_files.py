@@ -118,3 +118,15 @@ def test_a_random_state_that_torch_refuses_is_named(tmp_path: Path) -> None:
     save_file(tensors | {"rng": torch.zeros_like(tensors["rng"])}, tmp_path / "training.safetensors")
     with pytest.raises(ValueError, match=r"training\.safetensors: rng is no state of torch's random numbers \(.*\)$"):
         make_trainer().restore(tmp_path)
+
+
+def test_a_scale_that_is_a_long_whole_number_is_a_number(tmp_path: Path) -> None:
+    make_trainer().save(tmp_path, {})
+    path = tmp_path / "training.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(content | {"input_scale": 10**30}), encoding="utf-8")
+    trainer = make_trainer()
+    with torch.random.fork_rng():
+        trainer.restore(tmp_path)
+    assert isinstance(trainer.coder.input_scale, float)
+    trainer.coder(make_batches(1)[0])

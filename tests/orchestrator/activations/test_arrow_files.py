@@ -93,3 +93,13 @@ def test_a_file_of_two_batches_or_none_is_no_shard(tmp_path: Path) -> None:
     tokens_NL = np.arange(T, dtype=np.int32).reshape(N, L)
     assert read_table(tmp_path / "a.arrow", tokens_NL) is None
     assert read_table(tmp_path / "b.arrow", tokens_NL) is None
+
+
+def test_names_that_are_no_text_are_no_columns(tmp_path: Path) -> None:
+    path = tmp_path / "a.arrow"
+    write_table(table_of(torch.randn(N, L, D)), path)
+    content = path.read_bytes()
+    for name in (b"activation", b"sequence_id", b"hookpoint", b"arrow.fixed_shape_tensor"):
+        path.write_bytes(content.replace(name, b"\xff" * len(name)))
+        table = read_table(path)
+        assert table is None or name == b"hookpoint"

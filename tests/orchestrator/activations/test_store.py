@@ -105,6 +105,7 @@ def open_store(tiny_model: Path, tokens: dict[str, str]) -> Callable[..., contex
                 blocks_per_shard=BLOCKS,
                 shard_bytes=SHARD_BYTES,
                 max_bytes=kept * SHARD_BYTES,
+                stores=1,
                 cache_dir=str(cache_dir) if cache_dir else None,
                 extractors=1,
                 extractor_options={"num_cpus": 0},

@@ -113,3 +113,20 @@ def test_prompts_without_a_chat_and_beyond_the_positions_are_answered(tiny_model
     client = TransformersClient(str(tiny_model))
     client._tokenizer.chat_template = None
     assert isinstance(asyncio.run(client.generate(long, max_tokens=5)).text, str)
+
+
+@pytest.mark.parametrize("key", ["sk-first\nsk-second", "sk-caf\u00e9-secret", "sk-\x7f-secret"])
+def test_a_key_that_cannot_be_sent_is_not_repeated(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(llm_openai.KEY, key)
+    for refuse in (lambda: check_llm("openai:http://127.0.0.1:9"), lambda: OpenAiClient("http://127.0.0.1:9")):
+        with pytest.raises(UserError, match=r"^OPENAI_API_KEY \(not shown\): holds a character that no key has; "):
+            refuse()
+
+
+def test_a_key_with_the_end_of_its_line_is_sent_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(llm_openai.KEY, f"{KEY}\n")
+    client = OpenAiClient("http://127.0.0.1:9", give_up_seconds=0)
+    with pytest.raises(LlmError) as raised:
+        ask(client)
+    assert "secret" not in str(raised.value)
+    assert "Illegal header" not in str(raised.value)

@@ -58,6 +58,8 @@ def test_an_entry_of_other_types_is_none(op: str) -> None:
         right = [value for value in WRONG if parse_entry(json.dumps(entry | {field: value}).encode()) != TORN]
         assert len(right) <= 3, f"{field} may be any of {right}"
         assert {"a": []} not in right
+        lacking = {name: value for name, value in entry.items() if name != field}
+        assert parse_entry(json.dumps(lacking).encode()) == TORN
     for line in (b"[" * 100_000, b"null", b'"op"', b'{"op": []}', json.dumps(entry | {"op": "other"}).encode()):
         assert parse_entry(line) == TORN
 
