@@ -60,7 +60,7 @@ def broker_call() -> Figure:
             np.save(file, np.zeros((4, 8), dtype=np.int32))
         spec = ShardSpec("/nowhere", "none", ("layers.0", "layers.1"), "float16")
         options = {"num_cpus": 0}
-        broker = start_broker("measured", StoreConfig(spec, tokens, 1, 1, 100, None, 1, options))
+        broker = start_broker("measured", StoreConfig(spec, tokens, 1, 1, 100, 1, None, 1, options))
         ray.get([broker.shard.remote("train", 0, [1, 2]) for _ in range(100)])
         before = ray.get(broker.__ray_call__.remote(_processor_seconds))
         ray.get([broker.shard.remote("train", number % 2, [1, 2]) for number in range(CALLS)])
