@@ -15,7 +15,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile
 
 .DEFAULT_GOAL := help
-.PHONY: help install sweep toy bench gpu-check ui figures test cluster-test lint format clean
+.PHONY: help install sweep toy bench gpu-check ui figures replay test cluster-check cluster-test chaos thousand audit lint format clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -64,17 +64,33 @@ figures: $(STAMP) ## Draw the figures of a sweep again from MLflow: make figures
 	@test -n "$$RUN" || { echo "error: say which sweep: make figures RUN=NAME" >&2; exit 2; }
 	@$(BIN)/python -m orchestrator.figures --storage="$$STORAGE" $(ARGS) -- "$$RUN"
 
+replay: $(STAMP) ## Tell MLflow what it missed of a sweep: make replay RUN=NAME ARGS="--tracking-uri URI"
+	@test -n "$$RUN" || { echo "error: say which sweep: make replay RUN=NAME" >&2; exit 2; }
+	@$(BIN)/python -m orchestrator.driver.replay --storage="$$STORAGE" --sweep="$$RUN" $(ARGS)
+
 # The sweep tests start Ray and wait for most of their time, so two files of them run beside each other; they run even
 # where a test before them failed.
 test: $(STAMP) ## Run every test
 	@status=0; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not sweep and not cluster" || status=$$?; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not sweep and not cluster and not chaos and not scale" || status=$$?; \
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m sweep || status=$$?; \
 	exit $$status
 
 # Each needs minutes, and what `make test` does not: root, Debian's packages, or most of the machine.
 cluster-test: $(STAMP) ## Launch a cluster of three hosts on this machine, and take one of them away (as root)
 	$(BIN)/python -m pytest -m cluster tests/cluster
+
+chaos: $(STAMP) ## Kill, interrupt and damage sweeps in every way; ARGS="--rounds 20" for so many at random
+	$(BIN)/python -m pytest -n 2 -m chaos tests/chaos $(ARGS)
+
+thousand: $(STAMP) ## Run a sweep of a thousand tiny trials; what it cost goes to thousand_trials.json
+	$(BIN)/python -m pytest -s -m scale tests/scale
+
+cluster-check: $(STAMP) ## Name what is to be mended in cluster.yaml before `ray up`; another file in ARGS=FILE
+	@$(BIN)/python -m deploy.check $(ARGS)
+
+audit: $(STAMP) ## Look for vulnerabilities, secrets and licences that do not fit; --history in ARGS
+	@$(BIN)/python -m maintenance.audit $(ARGS)
 
 lint: $(STAMP) ## Check style, types, and which file imports which
 	$(BIN)/ruff check .

@@ -25,8 +25,7 @@ from orchestrator.language_models.loading import fingerprint
 from orchestrator.storage.address import home_of
 from orchestrator.storage.mirror import mirrored
 from orchestrator.storage.remote import remote_of
-from orchestrator.trials.results import result_of
-from orchestrator.trials.trial import TRIALS_DIRECTORY
+from orchestrator.trials.results import TRIALS_DIRECTORY, result_of
 
 log = logging.getLogger(__name__)
 

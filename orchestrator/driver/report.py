@@ -19,9 +19,8 @@ from orchestrator.grid.cells import Cell
 from orchestrator.saved import read_json
 from orchestrator.scores.table import FILE as LATENTS_FILE
 from orchestrator.storage.address import address_of, home_of
-from orchestrator.tracking.endings import UNFINISHED
 from orchestrator.tracking.mlflow_store import default_uri
-from orchestrator.trials.results import SCORES_DIRECTORY
+from orchestrator.trials.results import SCORES_DIRECTORY, TRIALS_DIRECTORY, result_of
 
 COMPARISONS = "comparisons"
 """Directory of pages that show two coders beside each other."""
@@ -86,7 +85,7 @@ def write_report(
     counters: dict[str, int],
 ) -> str:
     """Write the sweep's tables and numbers; returns the tables."""
-    files = {name: directory / "trials" / name / SCORES_DIRECTORY / LATENTS_FILE for name in scores}
+    files = {name: directory / TRIALS_DIRECTORY / name / SCORES_DIRECTORY / LATENTS_FILE for name in scores}
     tables = [comparison_table(grid, results), scores_table(grid, results, scores), differences_table(grid, files)]
     text = "\n\n".join(filter(None, tables))
     write_comparisons(directory / COMPARISONS, grid, files, results, scores)
@@ -118,7 +117,7 @@ def say(outcome: Outcome, cfg: BaseConfig, directory: Path) -> int:
         lines.append(f"figures: {outcome.figures / PAGE}")
     if (directory / COMPARISONS).is_dir():
         lines.append(
-            f"latents: {directory / 'trials'}/*/{SCORES_DIRECTORY}/latents.html, {directory / COMPARISONS}/*.html"
+            f"latents: {directory / TRIALS_DIRECTORY}/*/{SCORES_DIRECTORY}/latents.html, {directory / COMPARISONS}/*.html"
         )
     if outcome.comparison_url:
         home = home_of(cfg.storage)
@@ -129,7 +128,7 @@ def say(outcome: Outcome, cfg: BaseConfig, directory: Path) -> int:
         lines.append(f"{outcome.unsent} entries wait for MLflow; {resume_command(cfg)} sends them")
     lines += [f"failed: {name}: {reason.splitlines()[-1]}" for name, reason in outcome.failed.items()]
     lines += [f"not scored: {name}: {reason.splitlines()[-1]}" for name, reason in outcome.unscored.items()]
-    if UNFINISHED in (*outcome.failed.values(), *outcome.unscored.values()):
+    if outcome.unscored or any(result_of(directory / TRIALS_DIRECTORY / name) is None for name in outcome.failed):
         lines.append(f"what was done is kept; continue with {resume_command(cfg)}")
     with reader_may_leave():
         sys.stdout.write("\n".join(lines) + "\n")

@@ -26,8 +26,8 @@ from orchestrator.tracking.endings import UNFINISHED, killed_if_raised, log_resu
 from orchestrator.tracking.environment import environment_tags
 from orchestrator.tracking.records import journal_records
 from orchestrator.tracking.tracker import Tracker
-from orchestrator.trials.results import result_of, scores_of
-from orchestrator.trials.trial import TRIALS_DIRECTORY, TrialJob, run_trial
+from orchestrator.trials.results import TRIALS_DIRECTORY, result_of, scores_of
+from orchestrator.trials.trial import TrialJob, run_trial
 
 
 def run(

@@ -34,7 +34,7 @@ from orchestrator.toy.tree import Tree, recovery
 from orchestrator.tracking.endings import killed_if_raised, log_result
 from orchestrator.tracking.environment import environment_tags
 from orchestrator.tracking.tracker import Tracker
-from orchestrator.trials.results import keep_result, result_of
+from orchestrator.trials.results import TRIALS_DIRECTORY, keep_result, result_of
 
 SECONDS_PER_STEP = 0.002
 """Measured on one Zen 4 core with k = 2; calls take the time, not products, so the width hardly matters."""
@@ -101,7 +101,7 @@ def run(cfg: ToyConfig, grid: Sequence[Cell], directory: Path, experiment: str) 
         results = {}
         with killed_if_raised(tracker):
             for number, cell in enumerate(grid, 1):
-                place = directory / "trials" / cell.name
+                place = directory / TRIALS_DIRECTORY / cell.name
                 tracker.start_trial(cell.name, {**cell.params, **_setting(cfg, cell)}, tags)
                 known = result_of(place)
                 results[cell.name] = known or _attempt(cfg, cell, place, tracker)

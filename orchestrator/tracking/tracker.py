@@ -95,6 +95,11 @@ class Tracker:
         self._delivery.finish(timeout_s, patient=status != "KILLED")
         return self._journal.unsent()
 
+    def deliver(self, timeout_s: float = 60.0) -> int:
+        """Wait for the journal to be delivered, as long as that goes on; returns the number of entries left."""
+        self._delivery.finish(timeout_s, patient=True)
+        return self._journal.unsent()
+
     def comparison_url(self, base_url: str = "http://127.0.0.1:5000") -> str | None:
         """The page of MLflow's UI that compares all trials; None before MLflow has any.
 

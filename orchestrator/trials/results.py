@@ -11,6 +11,8 @@ from orchestrator.saved import read_json
 from orchestrator.storage.copies import insist, pull, push
 from orchestrator.storage.remote import Remote
 
+TRIALS_DIRECTORY = "trials"
+"""In a sweep's directory."""
 RESULT_FILE = "result.json"
 CODER_DIRECTORY = "coder"
 SCORES_DIRECTORY = "scores"

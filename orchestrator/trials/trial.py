@@ -29,10 +29,8 @@ from orchestrator.trials.card import run_of
 from orchestrator.trials.checkpoints import Checkpoints
 from orchestrator.trials.clock import Clock
 from orchestrator.trials.curve import Curve
-from orchestrator.trials.results import keep_result, publish
+from orchestrator.trials.results import TRIALS_DIRECTORY, keep_result, publish
 
-TRIALS_DIRECTORY = "trials"
-"""In a sweep's directory."""
 TRIAL_NICENESS = 19
 """Scheduling priority of trials on CPU, below that of the extractor."""
 
