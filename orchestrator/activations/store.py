@@ -66,8 +66,10 @@ class Broker:
     def _most(self) -> int:
         """Shards that fit into the budget."""
         self.looked = time.monotonic()
-        there = self.cfg.max_bytes or ray.cluster_resources().get("object_store_memory", 0) / 2
-        return max(LEAST_KEPT, int(there) // self.cfg.stores // self.cfg.shard_bytes)
+        if self.cfg.max_bytes is not None:
+            return self.cfg.max_bytes // self.cfg.stores // self.cfg.shard_bytes
+        there = int(ray.cluster_resources().get("object_store_memory", 0)) // 2
+        return max(LEAST_KEPT, there // self.cfg.stores // self.cfg.shard_bytes)
 
     async def shard(self, split: str, index: int, upcoming: list[int]) -> list[Any]:
         """References to the tables of one shard, one per hookpoint; also starts the `upcoming` ones where they fit."""

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import logging
 import os
 import re
 import shlex
@@ -22,6 +23,8 @@ from orchestrator.storage.remote import Remote, remote_of
 SWEEP_FILE = "sweep.json"
 TRACKING_DIRECTORY = "tracking"
 
+log = logging.getLogger(__name__)
+
 
 @contextmanager
 def directory_of(cfg: BaseConfig, resume: str | None) -> Iterator[Path]:
@@ -40,6 +43,8 @@ def directory_of(cfg: BaseConfig, resume: str | None) -> Iterator[Path]:
         elif isinstance(error, (KeyboardInterrupt, LostRay)):
             kept = f"what was done is kept; continue with {resume_command(cfg)}"
             raise type(error)(f"{error}; {kept}" if isinstance(error, LostRay) else kept) from None
+        else:
+            log.error("what was done is kept; continue with %s", resume_command(cfg))
         raise
 
 

@@ -117,7 +117,8 @@ def say(outcome: Outcome, cfg: BaseConfig, directory: Path) -> int:
         lines.append(f"figures: {outcome.figures / PAGE}")
     if (directory / COMPARISONS).is_dir():
         lines.append(
-            f"latents: {directory / TRIALS_DIRECTORY}/*/{SCORES_DIRECTORY}/latents.html, {directory / COMPARISONS}/*.html"
+            f"latents: {directory / TRIALS_DIRECTORY}/*/{SCORES_DIRECTORY}/latents.html, "
+            f"{directory / COMPARISONS}/*.html"
         )
     if outcome.comparison_url:
         home = home_of(cfg.storage)

@@ -86,7 +86,7 @@ def half_done(directory: Path) -> list[Path]:
     return [trial for trial in trials if not (trial / "result.json").exists()]
 
 
-def runs_of(storage: Path, sweep: str) -> list[object]:
-    client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
+def runs_of(storage: Path, sweep: str, uri: str | None = None) -> list[object]:
+    client = MlflowClient(uri or f"sqlite:///{storage}/mlflow.db")
     experiment = client.get_experiment_by_name("smollm_grid")
     return [run for run in client.search_runs([experiment.experiment_id]) if run.data.tags["sweep.name"] == sweep]

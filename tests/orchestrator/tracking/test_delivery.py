@@ -3,17 +3,10 @@
 import json
 import logging
 import math
-import os
 import re
 import shutil
-import signal
-import socket
 import sqlite3
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +16,7 @@ from mlflow import MlflowClient
 from orchestrator.tracking import delivery
 from orchestrator.tracking.mlflow_store import default_uri
 from tests.support.mlflow_runs import SWEEP, open_tracker, runs, steps, wait_until
+from tests.support.mlflow_server import Server
 
 
 def test_a_store_that_knows_nothing_of_the_sweep_is_told_everything(storage: Path, empty_store: Path) -> None:
@@ -109,38 +103,6 @@ def test_a_run_that_was_purged_is_made_anew(storage: Path) -> None:
     tracker.log_metrics("mp", {"fvu": 0.25}, step=2)
     assert tracker.finish() == 0
     assert steps(default_uri(storage), runs(default_uri(storage))["mp"], "fvu") == [1, 2]
-
-
-class Server:
-    """A real `mlflow server` on a free loopback port, with the store and the artifacts in `directory`."""
-
-    def __init__(self, directory: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self._directory = directory
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--workers", "1", "--backend-store-uri", default_uri(self._directory)]
-        command += ["--artifacts-destination", str(self._directory / "served")]
-        environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        with (self._directory / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
-
-    def kill(self) -> None:
-        if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._process = None
-
-    def answers(self) -> bool:
-        try:
-            return urllib.request.urlopen(f"{self.uri}/health", timeout=1).status == 200
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            return False
 
 
 @pytest.fixture

@@ -1,0 +1,105 @@
+"""Sweeps that something happens to, and what must be true of them afterwards."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from mlflow import MlflowClient
+
+from tests.support.sweeps import LIMIT_SECONDS, command, descendants, finished, gone, half_done, results, runs_of, until
+
+TRIAL, EXTRACTOR, BROKER = "ray::ImplicitFunc", "ray::Extractor", "ray::Broker"
+RAYLET, GCS = "/raylet/raylet ", "/gcs/gcs_server "
+KEPT = "what was done is kept; continue with "
+SHARED = ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")
+
+
+class Sweep:
+    """One sweep by its name, and the process that runs it now."""
+
+    def __init__(self, model: Path, storage: Path, name: str, *more: str, **environment: str) -> None:
+        self.storage, self.name, self.directory = storage, name, storage / name
+        self.words = command(model, storage, name, *more)
+        self.environment = os.environ | environment
+        self.seen: set[int] = set()
+        self.done: dict[str, int] = {}
+        """When the results that a fault found there were written, by trial."""
+
+    def start(self, words: list[str] | None = None) -> "Sweep":
+        self.output = self.storage / f"{self.name}.output"
+        with self.output.open("w", encoding="utf-8") as output:
+            self.process = subprocess.Popen(
+                words or self.words, stdout=output, stderr=output, start_new_session=True, env=self.environment
+            )
+        return self
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        until(condition, self.process)
+
+    def until_half_done(self) -> None:
+        self.until(lambda: bool(half_done(self.directory)))
+
+    def pids(self, title: str) -> list[int]:
+        """Processes below the driver whose command line begins with the title, or has it in its path."""
+        found = list(descendants(self.process.pid))
+        self.seen |= {pid for pid, _ in found}
+        return [pid for pid, line in found if title in f"{line.partition(' --')[0]} "]
+
+    def note(self) -> None:
+        """What is done now must not be done again."""
+        self.done |= {trial.name: (trial / "result.json").stat().st_mtime_ns for trial in finished(self.directory)}
+
+    def kill(self, title: str) -> None:
+        """SIGKILL for the first such process."""
+        self.until(lambda: bool(self.pids(title)))
+        self.note()
+        os.kill(self.pids(title)[0], signal.SIGKILL)
+
+    def end(self, *expect: int) -> str:
+        """Wait for the driver to end in one of these ways; returns what it printed."""
+        self.pids("")
+        status = self.process.wait(timeout=LIMIT_SECONDS)
+        said = self.output.read_text(encoding="utf-8")
+        assert status in expect, f"{status}: {said[-4000:]}"
+        gone(self.seen)
+        self.note()
+        return said
+
+    def resume(self, said: str | None = None) -> "Sweep":
+        """Go on, with the command that was printed if there is one."""
+        if said and KEPT in said:
+            return self.start(shlex.split(re.findall(f"{KEPT}(.*)", said)[-1]))
+        return self.start([*self.words[:2], "--storage", str(self.storage), "--resume", self.name])
+
+    def check(self, undisturbed: "Sweep", tracking: str | None = None) -> None:
+        """It ended as if nothing had happened: weights, figures, runs."""
+        assert results(self.storage, self.name) == results(undisturbed.storage, undisturbed.name)
+        for trial in (undisturbed.directory / "trials").iterdir():
+            for file in ("sae.safetensors", "cfg.json"):
+                ours = self.directory / "trials" / trial.name / "coder" / file
+                assert ours.read_bytes() == (trial / "coder" / file).read_bytes(), f"{trial.name} {file}"
+        for name, written in self.done.items():
+            now = (self.directory / "trials" / name / "result.json").stat().st_mtime_ns
+            assert now == written, f"{name} ran again"
+        assert not list(self.directory.glob("trials/*/step-*"))
+        check_runs(self, tracking or f"sqlite:///{self.storage}/mlflow.db")
+        gone(self.seen)
+
+
+def check_runs(sweep: Sweep, uri: str) -> None:
+    """One run for the sweep and one for each trial, all FINISHED, and no point of a metric twice."""
+    found = runs_of(sweep.storage, sweep.name, uri)
+    trials = json.loads((sweep.directory / "results.json").read_text(encoding="utf-8"))["results"]
+    assert sorted(run.info.run_name for run in found) == sorted([sweep.name, *trials])
+    assert {run.info.status for run in found} == {"FINISHED"}
+    client = MlflowClient(uri)
+    for run in found:
+        for key in run.data.metrics:
+            steps = Counter(point.step for point in client.get_metric_history(run.info.run_id, key))
+            assert set(steps.values()) == {1}, f"{run.info.run_name} {key} was logged twice"

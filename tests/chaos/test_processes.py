@@ -1,0 +1,83 @@
+"""A process of a sweep is killed, or the whole is asked to end: it goes on, or is continued, and nothing is lost."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.disturbed import BROKER, EXTRACTOR, GCS, RAYLET, TRIAL, Sweep
+from tests.support.sweeps import half_done
+
+pytestmark = pytest.mark.chaos
+
+
+@pytest.mark.parametrize("title", [TRIAL, EXTRACTOR, BROKER])
+def test_a_killed_process_is_made_up_for(title: str, undisturbed: Sweep, tiny_model: Path, tmp_path: Path) -> None:
+    sweep = Sweep(tiny_model, tmp_path, "killed").start()
+    sweep.until_half_done()
+    sweep.kill(title)
+    sweep.end(0)
+    sweep.check(undisturbed)
+
+
+@pytest.mark.parametrize(("title", "ends"), [(RAYLET, (2,)), (GCS, (1, 2))], ids=["raylet", "gcs"])
+def test_a_machine_without_ray_ends_the_sweep(
+    title: str, ends: tuple[int, ...], undisturbed: Sweep, tiny_model: Path, tmp_path: Path
+) -> None:
+    sweep = Sweep(tiny_model, tmp_path, "lost").start()
+    sweep.until_half_done()
+    sweep.kill(title)
+    said = sweep.end(*ends)
+    sweep.resume(said).end(0)
+    sweep.check(undisturbed)
+
+
+def test_a_killed_driver_is_continued(undisturbed: Sweep, tiny_model: Path, tmp_path: Path) -> None:
+    sweep = Sweep(tiny_model, tmp_path, "driver").start()
+    sweep.until_half_done()
+    sweep.note()
+    sweep.pids("")
+    sweep.process.kill()
+    sweep.end(-signal.SIGKILL)
+    sweep.resume().end(0)
+    sweep.check(undisturbed)
+
+
+@pytest.mark.parametrize("asking", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda asking: asking.name)
+def test_what_asks_a_sweep_to_end_is_told_how_to_go_on(
+    asking: signal.Signals, undisturbed: Sweep, tiny_model: Path, tmp_path: Path
+) -> None:
+    sweep = Sweep(tiny_model, tmp_path, asking.name).start()
+    sweep.until_half_done()
+    sweep.note()
+    sweep.pids("")
+    os.killpg(sweep.process.pid, asking)
+    said = sweep.end(128 + asking)
+    assert "Traceback" not in said
+    assert said.count("what was done is kept; continue with ") == 1
+    sweep.resume(said).end(0)
+    sweep.check(undisturbed)
+
+
+@pytest.mark.parametrize("damage", ["a flipped bit", "cut short"])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(
+    damage: str, undisturbed: Sweep, tiny_model: Path, tmp_path: Path
+) -> None:
+    sweep = Sweep(tiny_model, tmp_path, "damaged").start()
+    sweep.until(lambda: any(len(list(trial.glob("step-*"))) == 2 for trial in half_done(sweep.directory)))
+    pids = sweep.pids(TRIAL)
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)  # none goes on to a newer one
+    newest = [max(trial.glob("step-*")) for trial in half_done(sweep.directory) if list(trial.glob("step-*"))]
+    assert newest
+    for checkpoint in newest:
+        weights = checkpoint / "training.safetensors"
+        content = bytearray(weights.read_bytes())
+        content[-1] ^= 1
+        weights.write_bytes(content if damage == "a flipped bit" else content[:-100])
+    sweep.note()
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    sweep.end(0)
+    sweep.check(undisturbed)
