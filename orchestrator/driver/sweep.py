@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.tune.execution import class_cache
 
 from orchestrator.driver import brokers
 from orchestrator.driver.callbacks import TRIAL, Tracking
@@ -143,6 +144,7 @@ def _tune(
     """Run the jobs in the order given, each retried from its own checkpoint when its process dies."""
     if not jobs:
         return
+    _keep_keys_here()
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # its tables ignore verbose=0
@@ -172,3 +174,9 @@ def _tune(
             log_to_file=True,
         ),
     ).fit()
+
+
+def _keep_keys_here() -> None:
+    """Tune would hand the keys of AWS to trials, which need none: in the arguments of a process, that all can read."""
+    for name in [name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")]:
+        class_cache.ENV_VARS_TO_PROPAGATE.discard(name)
