@@ -52,7 +52,7 @@ class Delivery:
         try:
             self._deliver_all()
         finally:
-            self._journal.save()
+            self._journal.flush()
 
     def _deliver_all(self) -> None:
         failures, refusals, delay = 0, 0, _BACKOFF_S[0]

@@ -47,7 +47,7 @@ class Journal:
         self._path = directory / JOURNAL_FILE
         self._state_path = directory / "state.json"
         self._lock = threading.Lock()
-        self._saved_at = -math.inf
+        self._saved_at, self._unsaved = -math.inf, False
         self._last_step: dict[tuple[str | None, str], int] = {}
         self.id = ""
         """Hex name of this journal: two sweeps that share a name and an MLflow server are told apart by it."""
@@ -95,13 +95,18 @@ class Journal:
 
     def advance(self, offset: int) -> None:
         """Note that the entries before `offset` are done with, soon on disk too."""
-        self.state.offset = offset
+        self.state.offset, self._unsaved = offset, True
         if time.monotonic() - self._saved_at >= SAVE_S:
+            self.save()
+
+    def flush(self) -> None:
+        """Put `state` on disk where it is not there yet."""
+        if self._unsaved:
             self.save()
 
     def save(self) -> None:
         """Put `state` on disk."""
-        self._saved_at = time.monotonic()
+        self._saved_at, self._unsaved = time.monotonic(), False
         draft = self._state_path.with_suffix(".tmp")
         draft.write_text(json.dumps(asdict(self.state)), encoding="utf-8")
         draft.replace(self._state_path)

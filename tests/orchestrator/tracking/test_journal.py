@@ -95,3 +95,20 @@ def test_no_file_from_elsewhere_is_uploaded(storage: Path, caplog: pytest.LogCap
     client = MlflowClient(default_uri(storage))
     assert [file.path for file in client.list_artifacts(run.info.run_id, "figures")] == ["figures/a.png"]
     assert caplog.text.count("is outside the sweep's directory") == 4
+
+
+def test_progress_is_on_disk_at_once_or_when_it_is_asked_for(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    for trial in ("a", "b"):
+        journal.append("end", trial, status="FINISHED", failure=None)
+    ends = [end for _, end in journal.pending()]
+    journal.advance(ends[0])
+    assert Journal(tmp_path).state.offset == ends[0]
+    journal.advance(ends[1])
+    assert [entry["trial"] for entry, _ in journal.pending()] == ["b"]
+    assert Journal(tmp_path).state.offset == ends[0]
+    journal.flush()
+    assert Journal(tmp_path).state.offset == ends[1]
+    (tmp_path / "state.json").unlink()
+    journal.flush()  # an older sender has nothing to say about what a newer one delivered
+    assert not (tmp_path / "state.json").exists()
