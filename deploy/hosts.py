@@ -13,7 +13,7 @@ from deploy.ray_schema import prepared
 
 NODE_TYPE = "local.cluster.node"  # Ray's name for the one that these hosts have
 FOR_DOCUMENTATION = [ipaddress.ip_network(each) for each in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")]
-SECOND_AUTOSCALER = "RAY_UP_enable_autoscaler_v2"
+FIRST_AUTOSCALER = "RAY_enable_autoscaler_v2=0"
 CONNECT_S = 5
 AT_ONCE = 16
 
@@ -50,9 +50,9 @@ def is_placeholder(host: str) -> bool:
 def _counts(config: dict[str, Any]) -> Iterator[str]:
     """Workers that Ray would leave out.
 
-    Its second autoscaler, which `ray up` takes unless told otherwise, knows the head of such a cluster only if the head
-    and whoever calls `ray up` share a temporary directory; if not, it starts nothing. A head that it knows is counted
-    as one of min_workers, which Ray lowers to the number of worker_ips: one worker is missing, whatever is given.
+    Its second autoscaler, which is on unless the head's start commands switch it off, knows the head of such a cluster
+    only if the head and whoever calls `ray up` share a temporary directory; if not, it starts nothing. A head that it
+    knows is counted as one of min_workers, which Ray lowers to the number of worker_ips: one worker is missing.
     """
     hosts = len(config["provider"]["worker_ips"])
     if not hosts:
@@ -61,10 +61,10 @@ def _counts(config: dict[str, Any]) -> Iterator[str]:
     for field in ("min_workers", "max_workers"):
         if node[field] < hosts:
             yield f"{field} {config[field]}: must be {hosts}, as there are worker_ips, or be left out"
-    if os.environ.get(SECOND_AUTOSCALER, "1") == "1":
+    if not any(FIRST_AUTOSCALER in str(command) for command in config.get("head_start_ray_commands") or []):
         yield (
-            f"provider.type 'local': Ray's second autoscaler leaves out some or all of the {hosts} worker_ips; "
-            f"`export {SECOND_AUTOSCALER}=0` before `ray up` starts all"
+            f"head_start_ray_commands: Ray's second autoscaler leaves out some or all of the {hosts} worker_ips; "
+            f"`export {FIRST_AUTOSCALER}` before `ray start`, as in cluster.yaml, starts all"
         )
 
 

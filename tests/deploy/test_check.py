@@ -40,7 +40,6 @@ def person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith("AWS_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.delenv(hosts.SECOND_AUTOSCALER, raising=False)
 
 
 def filled_in() -> dict[str, Any]:

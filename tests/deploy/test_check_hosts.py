@@ -27,12 +27,8 @@ SSHD = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/sbin")
 
 def local(head: object, *workers: object, **fields: Any) -> dict[str, Any]:
     provider = {"type": "local", "head_ip": head, "worker_ips": list(workers)}
-    return {"cluster_name": "ours", "provider": provider, "auth": {"ssh_user": getpass.getuser()}} | fields
-
-
-@pytest.fixture(autouse=True)
-def first_autoscaler(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(hosts.SECOND_AUTOSCALER, "0")
+    begin = {"head_start_ray_commands": [f"export {hosts.FIRST_AUTOSCALER}; ray start --head"]}
+    return {"cluster_name": "ours", "provider": provider, "auth": {"ssh_user": getpass.getuser()}} | begin | fields
 
 
 @pytest.fixture
@@ -143,22 +139,19 @@ def planned(config: dict[str, Any]) -> int:
 def test_the_second_autoscaler_leaves_a_worker_out(
     checked: Callable[[object], list[str]],
     everybody_answers: Path,
-    monkeypatch: pytest.MonkeyPatch,
     given: dict[str, int],
 ) -> None:
     """Should this fail with another Ray, then what the check says of it is no longer so."""
     config = local("10.0.0.1", "10.0.0.2", "10.0.0.3", **given)
     assert planned(config) == 1
-    monkeypatch.delenv(hosts.SECOND_AUTOSCALER)
-    (line,) = checked(config)
-    assert line.startswith("provider.type 'local': Ray's second autoscaler leaves out some or all of the 2 worker_ips")
+    (line,) = checked(config | {"head_start_ray_commands": ["ray start --head"]})
+    assert line.startswith(
+        "head_start_ray_commands: Ray's second autoscaler leaves out some or all of the 2 "
+    )
 
 
-def test_no_worker_needs_no_autoscaler(
-    checked: Callable[[object], list[str]], everybody_answers: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv(hosts.SECOND_AUTOSCALER)
-    (line,) = checked(local("10.0.0.1"))
+def test_no_worker_needs_no_autoscaler(checked: Callable[[object], list[str]], everybody_answers: Path) -> None:
+    (line,) = checked(local("10.0.0.1", head_start_ray_commands=["ray start --head"]))
     assert line.endswith(check.NOTHING)
 
 
