@@ -42,7 +42,8 @@ def _file_of(schema: pa.Schema, rows: int, byte: int) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, schema) as writer:
         writer.write_batch(pa.record_batch([_column(field.type, rows, byte) for field in schema], schema=schema))
-    return sink.getvalue().to_pybytes()
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
 
 
 def _column(kind: pa.DataType, rows: int, byte: int) -> pa.Array:
