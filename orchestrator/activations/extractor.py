@@ -31,7 +31,8 @@ class Extractor:
         results: dict[str, pa.Table | ActivationError] = {}
         if self.cache_dir:
             for name in self.spec.hookpoints:
-                if (table := read_table(self.spec.file(self.cache_dir, name, tokens_NL), tokens_NL)) is not None:
+                file = self.spec.file(self.cache_dir, name, tokens_NL)
+                if (table := read_table(file, name, self.spec.dtype, tokens_NL)) is not None:
                     results[name] = table
         missing = [name for name in self.spec.hookpoints if name not in results]
         if missing:

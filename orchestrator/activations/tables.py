@@ -6,6 +6,7 @@ its file on disk is named by its content. Shape suffixes: N sequences, L positio
 
 import hashlib
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from orchestrator.activations.shards import Shard
 from orchestrator.atomic import atomic_file
 
 FLOAT16_MAX = 65504.0
+_SAID_WITHIN = 4096
+"""Bytes of a shard's file that hold its schema."""
 
 log = logging.getLogger(__name__)
 
@@ -88,38 +91,37 @@ def write_table(table: pa.Table, path: Path) -> None:
         writer.write_table(table)
 
 
-def read_table(path: Path, tokens_NL: np.ndarray | None = None) -> pa.Table | None:
-    """The table at `path` mapped into memory, None where there is none or what is there is no whole shard.
+def read_table(path: Path, hookpoint: str, dtype: str, tokens_NL: np.ndarray) -> pa.Table | None:
+    """The table of these tokens at `path`, mapped into memory; None where there is none or it is no whole shard.
 
-    `tokens_NL`: of these tokens, or none. A header costs no memory: every size is compared with the file's own.
+    Nothing that the file says of sizes costs memory: it must be as long as its width and these tokens make it.
     """
     if not path.is_file():
         return None
     try:
-        table = read_batch(path)
-        _check_columns(table, tokens_NL)
-    except (DamagedFile, UnicodeDecodeError) as error:  # the latter of names of columns
+        table = read_batch(path, _schema(_width_of(path, dtype, tokens_NL.size), dtype, hookpoint), tokens_NL.size)
+        if not np.array_equal(table["token_id"].to_numpy(), tokens_NL.reshape(-1)):
+            raise DamagedFile("is of other tokens")
+    except DamagedFile as error:
         log.warning("%s is damaged and will be computed again: %s", path, error)
         return None
     return table
 
 
-def _check_columns(table: pa.Table, tokens_NL: np.ndarray | None) -> None:
-    """Raises DamagedFile where the columns are not those of `to_table`."""
-    kind = table.schema.field("activation").type if "activation" in table.column_names else None
-    if not isinstance(kind, pa.FixedShapeTensorType) or len(kind.shape) != 1:
-        raise DamagedFile("has no activations")
-    if str(kind.value_type) not in ("halffloat", "float") or not table.schema.equals(_schema(kind)):
-        raise DamagedFile(f"has other columns: {', '.join(table.column_names)}")
-    if any(column.null_count for column in table.columns):
-        raise DamagedFile("has rows without values")
-    if tokens_NL is not None and not np.array_equal(table["token_id"].to_numpy(), tokens_NL.reshape(-1)):
-        raise DamagedFile(f"is of other tokens than the {tokens_NL.size} asked for")
+def _width_of(path: Path, dtype: str, tokens: int) -> int:
+    """Of the activations, as the file begins by saying; no more than there is room for. Raises DamagedFile."""
+    with path.open("rb") as file:
+        said = re.search(rb'"shape":\[(\d{1,9})\]', file.read(_SAID_WITHIN))
+    width = int(said[1]) if said else 0
+    if not 0 < width * np.dtype(dtype).itemsize * tokens < path.stat().st_size:
+        raise DamagedFile(f"does not hold activations of {tokens} tokens")
+    return width
 
 
-def _schema(activation: pa.DataType) -> pa.Schema:
+def _schema(width: int, dtype: str, hookpoint: str) -> pa.Schema:
+    activation = pa.fixed_shape_tensor(pa.from_numpy_dtype(np.dtype(dtype)), [width], permutation=[0])
     types = {"token_id": pa.int32(), "position": pa.int32(), "sequence_id": pa.int64(), "norm": pa.float32()}
-    return pa.schema({"activation": activation, **types})
+    return pa.schema({"activation": activation, **types}, metadata={"hookpoint": hookpoint})
 
 
 def table_bytes(tokens: int, widths: Sequence[int], dtype: str) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from models import SparseCoder
-from orchestrator.activations.tables import open_shard, read_table, write_table
+from orchestrator.activations.tables import open_shard, write_table
 from orchestrator.grid.config import SweepConfig
 from orchestrator.text.token_blocks import open_blocks
 from orchestrator.tracking.journal import PARENT, Journal
@@ -19,7 +19,7 @@ from orchestrator.tracking.records import journal_records
 from orchestrator.trials import checkpoints
 from orchestrator.trials.results import keep_result, keep_scores, result_of, scores_of
 from tests.support.coders import make_coder, make_tokens
-from tests.support.tables import D, L, N, table_of
+from tests.support.tables import D, L, N, read_back, table_of
 from tests.support.trainers import make_batches, make_trainer, train, weights
 
 BLOCKS = {"train": 50, "val": 10}
@@ -106,7 +106,7 @@ def _write_shard(directory: Path) -> None:
 
 
 def _read_shard(directory: Path) -> None:
-    table = read_table(directory / "a.arrow")
+    table = read_back(directory / "a.arrow")
     if table is not None:
         shard = open_shard(table, exclude_first=True, massive_multiple=10.0)
         shard.rows(shard.ordinary)

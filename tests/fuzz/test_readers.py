@@ -10,7 +10,8 @@ from tests.fuzz.limits import little_memory
 from tests.fuzz.mutations import mutated
 from tests.fuzz.readers import READERS
 
-EXAMPLES = 120
+EXAMPLES = 80
+"""Of each reader; a tenth of a second each at most."""
 
 
 @pytest.mark.parametrize("name", READERS)

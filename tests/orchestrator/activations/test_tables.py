@@ -15,13 +15,12 @@ from orchestrator.activations.tables import (
     ActivationError,
     ShardSpec,
     open_shard,
-    read_table,
     table_bytes,
     to_table,
     write_table,
 )
 from orchestrator.language_models.loading import LanguageModel
-from tests.support.tables import D, L, N, table_of
+from tests.support.tables import D, L, N, read_back, table_of
 
 HOOKPOINTS = ["layers.0.mlp", "layers.2"]
 
@@ -120,7 +119,7 @@ def test_a_table_comes_back_identical_and_mapped(tmp_path: Path) -> None:
     table = table_of(torch.randn(N, 512, D), first_sequence=7)
     write_table(table, tmp_path / "ab" / "shard.arrow")
     before = pa.total_allocated_bytes()
-    found = read_table(tmp_path / "ab" / "shard.arrow")
+    found = read_back(tmp_path / "ab" / "shard.arrow", length=512)
     assert found is not None
     assert pa.total_allocated_bytes() - before < table.nbytes / 10
     assert found.equals(table, check_metadata=True)
@@ -130,13 +129,13 @@ def test_a_table_comes_back_identical_and_mapped(tmp_path: Path) -> None:
 def test_a_mapped_table_outlives_its_file(tmp_path: Path) -> None:
     table = table_of(torch.randn(N, L, D))
     write_table(table, tmp_path / "shard.arrow")
-    found = read_table(tmp_path / "shard.arrow")
+    found = read_back(tmp_path / "shard.arrow")
     (tmp_path / "shard.arrow").unlink()
     assert found is not None and found.equals(table)
 
 
 def test_there_is_nothing_where_there_is_no_file(tmp_path: Path) -> None:
-    assert read_table(tmp_path / "shard.arrow") is None
+    assert read_back(tmp_path / "shard.arrow") is None
 
 
 @pytest.mark.parametrize("size", [0, 7, 1000])
@@ -145,10 +144,10 @@ def test_a_damaged_file_counts_as_none(size: int, tmp_path: Path, caplog: pytest
     table = table_of(torch.randn(N, L, D))
     write_table(table, path)
     path.write_bytes(path.read_bytes()[:size])
-    assert read_table(path) is None
+    assert read_back(path) is None
     assert str(path) in caplog.text
     write_table(table, path)
-    found = read_table(path)
+    found = read_back(path)
     assert found is not None and found.equals(table)
 
 
@@ -171,7 +170,7 @@ def test_a_writer_that_fails_leaves_what_was_there(there: bool, tmp_path: Path) 
         write_table(table, path)
     with full_disk(), pytest.raises(OSError, match="too large"):
         write_table(table_of(torch.randn(N, L, D)), path)
-    found = read_table(path)
+    found = read_back(path)
     assert (found is not None and found.equals(table)) if there else found is None
     assert list(path.parent.iterdir()) == [path][: int(there)]
 
