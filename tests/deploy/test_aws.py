@@ -277,7 +277,7 @@ def test_a_worker_is_set_up_over_ssh_from_the_head(head: Head, name: str) -> Non
     # The head merges what `ray up` had merged already, so commands for all nodes run twice: they must stand that.
     setup = [shell.positions(command) for command in CLUSTER["setup_commands"]]
     assert setup == [[first, first + len(setup)] for first in range(setup[0][0], setup[0][0] + len(setup))]
-    rest = [*CLUSTER["worker_setup_commands"], *CLUSTER["worker_start_ray_commands"]]
+    rest = [*CLUSTER.get("worker_setup_commands", []), *CLUSTER["worker_start_ray_commands"]]
     places = [setup[-1][-1], *(shell.position(command) for command in rest)]
     assert places == sorted(places)
     start = shell.lines[shell.position("ray start")]

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from botocore.stub import Stubber
 
-from deploy import account, check, hosts, placeholders
+from deploy import account, check, placeholders
 from tests.support.aws import no_cloud
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -278,7 +278,7 @@ def test_what_the_account_does_not_have(checked: Callable[[object], list[str]], 
     names = ", ".join(sorted(CLUSTER["available_node_types"]))  # as safe_dump writes them
     absent = f"is not there, or not for this account in {REGION}; images differ by region"
     assert lines[1] == f"ImageId {IMAGE!r} ({names}): {absent}"
-    assert [line.partition(" (")[0] for line in lines[2:-1]] == [f"InstanceType {each!r}" for each in TYPES[1:]]
+    assert {line.partition(" (")[0] for line in lines[2:-1]} == {f"InstanceType {each!r}" for each in TYPES[1:]}
     assert all(line.endswith(f"is not offered in {ZONE}") for line in lines[2:-1])
     assert lines[-1] == f"file system {FILE_SYSTEM!r}: has no mount target in {ZONE}, where the machines will be"
 

@@ -145,9 +145,7 @@ def test_the_second_autoscaler_leaves_a_worker_out(
     config = local("10.0.0.1", "10.0.0.2", "10.0.0.3", **given)
     assert planned(config) == 1
     (line,) = checked(config | {"head_start_ray_commands": ["ray start --head"]})
-    assert line.startswith(
-        "head_start_ray_commands: Ray's second autoscaler leaves out some or all of the 2 "
-    )
+    assert line.startswith("head_start_ray_commands: Ray's second autoscaler leaves out some or all of the 2 ")
 
 
 def test_no_worker_needs_no_autoscaler(checked: Callable[[object], list[str]], everybody_answers: Path) -> None:

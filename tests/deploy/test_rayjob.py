@@ -160,4 +160,3 @@ def test_the_image_has_what_an_installation_needs() -> None:
     for _, _, container in groups():
         assert container["workingDir"] == instruction("WORKDIR")
     assert {"make", "gcc", "wget"} <= set(DOCKERFILE.split()), "KubeRay's probes run wget"
-    assert "'ray[default]'" in DOCKERFILE, "`ray job submit` is not in ray[tune]"
