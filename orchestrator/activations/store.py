@@ -61,7 +61,8 @@ class Broker:
         self.extractors = [remote.remote(cfg.spec, cfg.cache_dir, cfg.extractor_threads) for _ in range(cfg.extractors)]
         self.queued, self.given = [0] * cfg.extractors, [0] * cfg.extractors
         self.kept: Kept[list[Any]] = Kept(self._most(), self._start)
-        self.counts = {"computed": 0, "from_disk": 0}
+        self.counts = {"computed": 0, "from_disk": 0, "again": 0}
+        self.made: set[Key] = set()
 
     def _most(self) -> int:
         """Shards that fit into the budget."""
@@ -93,6 +94,8 @@ class Broker:
 
     def _start(self, key: Key) -> list[Any]:
         split, index = key
+        self.counts["again"] += key in self.made
+        self.made.add(key)
         first = index * self.cfg.blocks_per_shard
         tokens_NL = np.array(self.tokens[split][first : first + self.cfg.blocks_per_shard])
         worker = next_worker(self.queued, self.given)

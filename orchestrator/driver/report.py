@@ -111,6 +111,11 @@ def say(outcome: Outcome, cfg: BaseConfig, directory: Path) -> int:
             f"shards: {counters['shards_computed']} computed, {counters['shards_from_disk']} from disk, "
             f"{counters['shards_hits']} hits, {counters['shards_evictions']} evictions"
         )
+        if again := counters.get("shards_again", 0):
+            lines.append(
+                f"{again} of the shards had been made before: they had to go for others, or were lost with a node; "
+                "a larger --store-gb, a --cache-dir, or fewer hookpoints in one sweep spare that"
+            )
     kept = f", kept at {address}/{cfg.name}" if (address := address_of(cfg.storage)) else ""
     lines.append(f"sweep:   {directory}{kept}")
     if outcome.figures:

@@ -69,7 +69,9 @@ def share(hardware: Hardware, gpus_per_trial: float | None, models: int = 1) -> 
             f"gpus_per_trial {per_trial:g}: must be at most {largest:g} of this hardware's {hardware.gpus}, "
             f"since extraction takes {extractors * extractor_gpu:g}"
         )
-    options = {"num_cpus": 0, "num_gpus": extractor_gpu / models if few else extractor_gpu}
+    # Shards stay where they are computed: extractors on one node would send them all from there.
+    gpu_of_each = extractor_gpu / models if few else extractor_gpu
+    options = {"num_cpus": 0, "num_gpus": gpu_of_each, "scheduling_strategy": "SPREAD"}
     return Shares({"cpu": 1, "gpu": per_trial}, max(1, concurrent), of_each, options, extractor_threads=1)
 
 

@@ -7,6 +7,7 @@ sweep's storage is an address they are copied there in the background, the manif
 import hashlib
 import json
 import logging
+import re
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +23,7 @@ KEPT = 2
 """The one before the newest serves where the newest is damaged."""
 MANIFEST = "manifest.json"
 PREFIX = "step-"
+NAME = re.compile(rf"{PREFIX}\d{{1,18}}")
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +43,8 @@ class Checkpoints:
         OSError where the remote ones cannot be looked at.
         """
         away = [] if self.remote is None else _complete(self.remote.sizes())
-        here = [path.name for path in self.directory.glob(f"{PREFIX}*")]
-        for name in sorted({*here, *away}, reverse=True):
+        here = [path.name for path in self.directory.glob(f"{PREFIX}*") if path.is_dir() and NAME.fullmatch(path.name)]
+        for name in sorted({*here, *away}, key=_step, reverse=True):
             checkpoint = self.directory / name
             try:
                 if self.remote is not None and name not in here:
@@ -51,7 +53,7 @@ class Checkpoints:
                 _check(checkpoint)
                 return trainer.restore(checkpoint)
             except (FileNotFoundError, ValueError) as error:
-                log.warning("a checkpoint is dropped: %s", error)
+                log.warning("a checkpoint is dropped, and the one before serves: %s", error)
                 shutil.rmtree(checkpoint, ignore_errors=True)
         return None
 
@@ -66,7 +68,8 @@ class Checkpoints:
             # One that comes while another is on its way stays here alone: the next one goes.
             self._sending = final, self._sender.submit(self._send, final)
         on_its_way = self._sending[0] if self._sending else None
-        for old in sorted(self.directory.glob(f"{PREFIX}*"), reverse=True)[KEPT:]:
+        there = [path for path in self.directory.glob(f"{PREFIX}*") if NAME.fullmatch(path.name)]
+        for old in sorted(there, key=lambda path: _step(path.name), reverse=True)[KEPT:]:
             if old != on_its_way:
                 shutil.rmtree(old, ignore_errors=True)
 
@@ -92,7 +95,7 @@ class Checkpoints:
     def _drop(self, remote: Remote, keep: int) -> None:
         try:
             found = remote.sizes()
-            for old in sorted({name.partition("/")[0] for name in found if name.startswith(PREFIX)}, reverse=True):
+            for old in {name.partition("/")[0] for name in found if name.startswith(PREFIX)}:
                 if old not in _complete(found)[:keep]:
                     remote.below(old).remove()
         except OSError as error:
@@ -102,7 +105,13 @@ class Checkpoints:
 def _complete(names: dict[str, int]) -> list[str]:
     """Checkpoints of which the last file is there, newest first."""
     found = (name.partition("/") for name in names)
-    return sorted((name for name, _, file in found if name.startswith(PREFIX) and file == MANIFEST), reverse=True)
+    return sorted(
+        (name for name, _, file in found if NAME.fullmatch(name) and file == MANIFEST), key=_step, reverse=True
+    )
+
+
+def _step(name: str) -> int:
+    return int(name.removeprefix(PREFIX))
 
 
 def _check(checkpoint: Path) -> None:

@@ -35,7 +35,7 @@ def test_gpus_are_shared_by_trials_and_extractors(
     shares = share(hardware(gpus), per_trial)
     assert shares.trial == {"cpu": 1, "gpu": pytest.approx(trial_gpus)}
     assert (shares.concurrent, shares.extractors) == (concurrent, extractors)
-    assert shares.extractor == {"num_cpus": 0, "num_gpus": extractor_gpus}
+    assert shares.extractor == {"num_cpus": 0, "num_gpus": extractor_gpus, "scheduling_strategy": "SPREAD"}
     assert concurrent * trial_gpus + extractors * extractor_gpus <= gpus + 1e-9
 
 
