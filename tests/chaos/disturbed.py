@@ -17,7 +17,6 @@ from tests.support.sweeps import LIMIT_SECONDS, command, descendants, finished, 
 TRIAL, EXTRACTOR, BROKER = "ray::ImplicitFunc", "ray::Extractor", "ray::Broker"
 RAYLET, GCS = "/raylet/raylet ", "/gcs/gcs_server "
 KEPT = "what was done is kept; continue with "
-SHARED = ("RAY_ADDRESS", "MLFLOW_TRACKING_URI")
 
 
 class Sweep:
@@ -31,8 +30,8 @@ class Sweep:
         self.done: dict[str, int] = {}
         """When the results that a fault found there were written, by trial."""
 
-    def start(self, words: list[str] | None = None) -> "Sweep":
-        self.output = self.storage / f"{self.name}.output"
+    def start(self, words: list[str] | None = None, output: Path | None = None) -> "Sweep":
+        self.output = output or self.storage / f"{self.name}.output"
         with self.output.open("w", encoding="utf-8") as output:
             self.process = subprocess.Popen(
                 words or self.words, stdout=output, stderr=output, start_new_session=True, env=self.environment
@@ -71,11 +70,11 @@ class Sweep:
         self.note()
         return said
 
-    def resume(self, said: str | None = None) -> "Sweep":
+    def resume(self, said: str | None = None, output: Path | None = None) -> "Sweep":
         """Go on, with the command that was printed if there is one."""
         if said and KEPT in said:
-            return self.start(shlex.split(re.findall(f"{KEPT}(.*)", said)[-1]))
-        return self.start([*self.words[:2], "--storage", str(self.storage), "--resume", self.name])
+            return self.start(shlex.split(re.findall(f"{KEPT}(.*)", said)[-1]), output)
+        return self.start([*self.words[:2], "--storage", str(self.storage), "--resume", self.name], output)
 
     def check(self, undisturbed: "Sweep", tracking: str | None = None) -> None:
         """It ended as if nothing had happened: weights, figures, runs."""

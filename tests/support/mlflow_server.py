@@ -37,6 +37,9 @@ class Server:
             self._process.wait()
             self._process = None
 
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def answers(self) -> bool:
         try:
             return urllib.request.urlopen(f"{self.uri}/health", timeout=1).status == 200
