@@ -1,5 +1,6 @@
 """The actors that keep a sweep's shards, one per model, and what they may spend."""
 
+import logging
 from typing import Any
 
 import ray
@@ -15,6 +16,9 @@ ANSWER_SECONDS = 10.0
 """A broker that is being started again answers late."""
 
 
+log = logging.getLogger(__name__)
+
+
 def start(prepared: Prepared, inputs: Inputs) -> Any:
     """Start the broker of one model's shards. Raises UserError where its share of the object store is too small."""
     cfg, shares, model = prepared.cfg, prepared.shares, inputs.model
@@ -22,6 +26,7 @@ def start(prepared: Prepared, inputs: Inputs) -> Any:
     shard_bytes = prepared.plan.shard_bytes[model]
     if cfg.store_gb or not prepared.hardware.cluster:  # that of a cluster may grow when nodes come
         _check_budget(cfg, shard_bytes, ray.cluster_resources()["object_store_memory"] / 2)
+    _tell_of_evictions(prepared, ray.cluster_resources()["object_store_memory"] / 2)
     store = StoreConfig(
         spec=ShardSpec(inputs.location, inputs.identity["model.fingerprint"], names, cfg.shard_dtype),
         tokens={split: str(inputs.blocks_file(split)) for split in ("train", "val")},
@@ -46,6 +51,18 @@ def _check_budget(cfg: SweepConfig, shard_bytes: int, unless_given: float) -> No
             f"store_gb {budget / 1e9:.3g}: must hold {LEAST_KEPT} shards, {needed:.3g} GB; "
             "raise it or lower --shard-tokens"
         )
+
+
+def _tell_of_evictions(prepared: Prepared, unless_given: float) -> None:
+    """Each trial has an order of its own: where not all shards are kept, nearly every one is made for every trial."""
+    cfg, plan = prepared.cfg, prepared.plan
+    budget = cfg.store_gb * 1e9 if cfg.store_gb else unless_given
+    if plan.store_bytes > budget and cfg.cache_dir is None:
+        log.warning(
+            "the object store keeps %.3g GB of %.3g GB of activations; the rest is computed again whenever it is read: "
+            "--cache-dir DIR keeps it on disk, and fewer hookpoints in one sweep need less",
+            budget / 1e9, plan.store_bytes / 1e9,
+        )  # fmt: skip
 
 
 def broker_name(cfg: SweepConfig, model: str) -> str:
