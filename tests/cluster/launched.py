@@ -91,9 +91,9 @@ class Launched:
         summary = json.loads(said)["data"]["summary"] if said else []
         return sum(node["raylet"]["state"] == "ALIVE" for node in summary)
 
-    def submit(self, job: str, *words: str) -> None:
+    def submit(self, job: str, *words: str, options: Sequence[str] = ()) -> None:
         """Start a sweep on the head, and return."""
-        self.ray("job", "submit", "--no-wait", "--submission-id", job, "--", *words)
+        self.ray("job", "submit", "--no-wait", "--submission-id", job, *options, "--", *words)
 
     def status(self, job: str) -> str:
         """PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED."""

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.hosts import CHECKOUT, SHARED, Host, hosts
+from tests.cluster.hosts import CHECKOUT, LAPTOP, SHARED, Host, hosts
 from tests.cluster.launched import DASHBOARD, Launched, on_these_hosts, until
+from tests.support.s3_server import BUCKET, S3Server
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(0)]
 
@@ -43,6 +44,13 @@ def cluster(machines: list[Host], tmp_path_factory: pytest.TempPathFactory) -> I
     with launched.open("dashboard", str(file)):
         until(lambda: launched.nodes() == 3, "three nodes")
         yield launched
+
+
+@pytest.fixture(scope="module")
+def s3_server(machines: list[Host], tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    server = S3Server(tmp_path_factory.mktemp("s3"), host=LAPTOP)
+    yield server
+    server.stop()
 
 
 def results(shared: Path, name: str) -> dict[str, dict[str, float]]:
@@ -86,16 +94,22 @@ def test_a_stopped_job_goes_on_where_it_was(undisturbed: dict, cluster: Launched
     assert results(shared, "stopped") == undisturbed
 
 
-def test_a_lost_node_changes_nothing(undisturbed: dict, cluster: Launched, machines: list[Host], shared: Path) -> None:
-    cluster.submit("killed", *SWEEP, "--storage", str(SHARED), "--name", "killed")
+def test_a_lost_node_changes_nothing(
+    undisturbed: dict, cluster: Launched, machines: list[Host], s3_server: S3Server
+) -> None:
+    """Nor does it where the nodes share nothing but an address."""
+    environment = json.dumps({"env_vars": s3_server.environment})
+    storage = ["--storage", f"s3://{BUCKET}/sweeps", "--name", "killed"]
+    cluster.submit("killed", *SWEEP, *storage, options=["--runtime-env-json", environment])
     victim = machines[2]
     until(
-        lambda: checkpoints(shared, "killed") and any(TRIAL in line for line in victim.processes()),
-        "a trial on the node that is to be lost",
+        lambda: s3_server.keys("sweeps/killed/trials") and any(TRIAL in line for line in victim.processes()),
+        "a checkpoint, and a trial on the node that is to be lost",
     )
     victim.kill()
     assert cluster.ended("killed") == "SUCCEEDED", cluster.ray("job", "logs", "killed")
-    assert results(shared, "killed") == undisturbed
+    found = s3_server.client().get_object(Bucket=BUCKET, Key="sweeps/killed/results.json")["Body"].read()
+    assert json.loads(found)["results"] == undisturbed
     until(lambda: cluster.nodes() == 2, "the dashboard's notice that the node is gone")
 
 
