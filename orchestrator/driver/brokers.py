@@ -26,7 +26,8 @@ def start(prepared: Prepared, inputs: Inputs) -> Any:
     shard_bytes = prepared.plan.shard_bytes[model]
     if cfg.store_gb or not prepared.hardware.cluster:  # that of a cluster may grow when nodes come
         _check_budget(cfg, shard_bytes, ray.cluster_resources()["object_store_memory"] / 2)
-    _tell_of_evictions(prepared, ray.cluster_resources()["object_store_memory"] / 2)
+    if model == cfg.model[0]:
+        _tell_of_evictions(prepared, ray.cluster_resources()["object_store_memory"] / 2)
     store = StoreConfig(
         spec=ShardSpec(inputs.location, inputs.identity["model.fingerprint"], names, cfg.shard_dtype),
         tokens={split: str(inputs.blocks_file(split)) for split in ("train", "val")},

@@ -99,6 +99,7 @@ def _started_here() -> str | None:
 def start_private_ray(hardware: Hardware, interruption: Interruption) -> None:
     """Start a Ray of this process's own; it ends with `ray.shutdown`. Raises UserError where it does not start."""
     place = temporary_directory() / "ray"
+    os.environ.setdefault("RAY_nums_py_gcs_reconnect_retry", "1")  # or agents outlive a killed driver by five minutes
     _check_address_space()
     try:
         _init(

@@ -66,7 +66,6 @@ class Sweep:
         status = self.process.wait(timeout=LIMIT_SECONDS)
         said = self.output.read_text(encoding="utf-8")
         assert status in expect, f"{status}: {said[-4000:]}"
-        gone(self.seen)
         self.note()
         return said
 
