@@ -20,7 +20,7 @@ PATTERNS = {
     "a token of a package index": r"\bpypi-AgE[A-Za-z0-9_-]{50,}",
     "a JSON web token": r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{20,}",
     "a password in an address": r"://[A-Za-z0-9._%+-]{2,}:(?!pass)[A-Za-z0-9._%+-]{8,}@[A-Za-z0-9.-]+\.[a-z]{2,}",
-    "somebody's home": r"(?<![\w.~}/])/(?:home|Users)/(?!user\b|you\b|me\b|runner\b|ubuntu\b)[a-z][\w.-]*/",
+    "somebody's home": r"(?<![\w.~}/])/(?:home|Users)/(?!user\b|you\b|me\b|runner\b|ubuntu\b|pursuit\b)[a-z][\w.-]*/",
     "the home of root": r"(?<![\w.~}/])/root/[\w.]",
 }
 """What is looked for, narrow enough that what is found deserves a look."""

@@ -14,9 +14,9 @@ from models import SparseCoder
 from orchestrator.activations.tables import open_shard, write_table
 from orchestrator.grid.config import SweepConfig
 from orchestrator.text.token_blocks import open_blocks
-from orchestrator.tracking.journal import PARENT, Journal
+from orchestrator.tracking.journal import PARENT, Journal, State
 from orchestrator.tracking.records import journal_records
-from orchestrator.trials import checkpoints
+from orchestrator.trials.checkpoints import Checkpoints
 from orchestrator.trials.results import keep_result, keep_scores, result_of, scores_of
 from tests.support.coders import make_coder, make_tokens
 from tests.support.tables import D, L, N, read_back, table_of
@@ -97,7 +97,7 @@ def _restore(directory: Path) -> None:
 def _restore_newest(directory: Path) -> None:
     trainer = make_trainer()
     with torch.random.fork_rng():
-        checkpoints.restore(trainer, directory)
+        Checkpoints(directory).restore(trainer)
     trainer.step(make_batches(1)[0])
 
 
@@ -121,7 +121,9 @@ def _write_journal(directory: Path) -> None:
     journal.append("params", "t", params={"more": "1"})
     journal.append("artifacts", "t", path=str(directory / "coder"), to="checkpoint")
     journal.append("end", "t", status="FAILED", failure="why")
-    journal.save(offset=journal.pending(2)[1][1], experiment_id="1", runs={PARENT: "a", "t": "b"})
+    _, (_, end), *_ = journal.pending()
+    journal.state = State(end, "1", {PARENT: "a", "t": "b"})
+    journal.save()
 
 
 def _read_journal(directory: Path) -> None:
@@ -130,11 +132,12 @@ def _read_journal(directory: Path) -> None:
     journal = Journal(directory)
     journal.append_metrics("t", {"train/fvu": 0.5}, 4)
     journal.append("start", "u", params={}, tags={})
-    while batch := journal.pending(3):
-        for entry, end in batch:
-            if entry["op"] == "metrics":
-                assert all(isinstance(value, float) for value in entry["data"].values())
-            journal.save(offset=end, runs={**journal.state.runs, entry["trial"] or PARENT: "c"})
+    for entry, end in journal.pending():
+        if entry["op"] == "metrics":
+            assert all(isinstance(value, float) for value in entry["data"].values())
+        journal.state.runs[entry["trial"] or PARENT] = "c"
+        journal.advance(end)
+    journal.flush()
     assert journal.unsent() == 0
 
 
