@@ -74,6 +74,12 @@ def claim(cfg: BaseConfig) -> Path:
             f"name {cfg.name!r}: cannot be a directory in {home_of(cfg.storage)} ({error.strerror})"
         ) from None
     (directory / SWEEP_FILE).write_text(json.dumps(cfg.to_json(), indent=2) + "\n", encoding="utf-8")
+    if remote is not None:
+        try:
+            remote.put(directory / SWEEP_FILE, f"{cfg.name}/{SWEEP_FILE}")
+        except OSError as error:
+            shutil.rmtree(directory)
+            raise UserError(f"storage {spelt(cfg.storage)!r}: cannot be written ({one_line(error)})") from None
     return directory
 
 
