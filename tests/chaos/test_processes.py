@@ -2,12 +2,13 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.chaos.disturbed import BROKER, EXTRACTOR, GCS, RAYLET, TRIAL, Sweep
-from tests.support.sweeps import half_done
+from tests.support.sweeps import finish, half_done
 
 pytestmark = pytest.mark.chaos
 
@@ -31,6 +32,17 @@ def test_a_machine_without_ray_ends_the_sweep(
     said = sweep.end(*ends)
     sweep.resume(said).end(0)
     sweep.check(undisturbed)
+
+
+def test_another_sweep_does_not_join_the_private_ray_of_this_one(tiny_model: Path, tmp_path: Path) -> None:
+    sweep = Sweep(tiny_model, tmp_path, "private").start()
+    sweep.until_half_done()
+    join = (
+        "from orchestrator.driver.interruption import Interruption;"
+        "from orchestrator.driver.ray_session import join_cluster; print(join_cluster(Interruption()))"
+    )
+    assert finish(sys.executable, "-c", join).strip().endswith("False")
+    sweep.end(0)
 
 
 def test_a_killed_driver_is_continued(undisturbed: Sweep, tiny_model: Path, tmp_path: Path) -> None:

@@ -1,13 +1,7 @@
 """Whole sweeps on real Ray and MLflow with a tiny model: finishing, dying, continuing, failing."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,17 +13,11 @@ from orchestrator.driver.cli import main
 from orchestrator.figures.command import main as draw_figures
 from sweeps.smollm_grid import PRESETS
 from tests.support.sweeps import (
-    SCRIPT,
     SHARDS,
     command,
-    descendants,
     finish,
-    finished,
-    gone,
-    half_done,
     results,
     runs_of,
-    until,
 )
 
 pytestmark = pytest.mark.sweep
@@ -102,75 +90,6 @@ def test_the_checkpoint_of_a_trial_loads(undisturbed: str, storage: Path) -> Non
     for trial in (storage / "undisturbed" / "trials").iterdir():
         coder = SparseCoder.load_from_disk(trial / "coder")
         assert (coder.d_in, coder.num_latents, coder.cfg.k) == (32, 256, 4)
-
-
-def test_a_killed_trial_ends_as_if_undisturbed(undisturbed: str, tiny_model: Path, storage: Path) -> None:
-    process = subprocess.Popen(command(tiny_model, storage, "killed"), stderr=subprocess.PIPE)
-    until(lambda: bool(half_done(storage / "killed")), process)
-    victims = [pid for pid, line in descendants(process.pid) if line.startswith("ray::ImplicitFunc")]
-    assert victims
-    os.kill(victims[0], signal.SIGKILL)
-    join = (
-        "from orchestrator.driver.interruption import Interruption;"
-        "from orchestrator.driver.ray_session import join_cluster; print(join_cluster(Interruption()))"
-    )
-    joined = finish(sys.executable, "-c", join)
-    assert joined.strip().endswith("False"), "another sweep would join this one's private Ray"
-    _, errors = process.communicate(timeout=2400)
-    assert process.returncode == 0, errors.decode()[-3000:]
-    assert results(storage, "killed") == results(storage, "undisturbed")
-
-
-def test_a_killed_driver_continues_as_if_undisturbed(undisturbed: str, tiny_model: Path, storage: Path) -> None:
-    process = subprocess.Popen(command(tiny_model, storage, "resumed"), stderr=subprocess.DEVNULL)
-    directory = storage / "resumed"
-    until(lambda: bool(finished(directory) and half_done(directory)), process)
-    process.kill()
-    process.wait()
-    done = {trial.name: (trial / "result.json").stat().st_mtime_ns for trial in finished(directory)}
-    finish(sys.executable, str(SCRIPT), "--storage", str(storage), "--resume", "resumed")
-    assert results(storage, "resumed") == results(storage, "undisturbed")
-    for name, written in done.items():
-        assert (directory / "trials" / name / "result.json").stat().st_mtime_ns == written, f"{name} ran again"
-    runs = runs_of(storage, "resumed")
-    assert len(runs) == 1 + 4
-    assert {run.info.status for run in runs} == {"FINISHED"}
-    client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
-    for run in runs:
-        for key in run.data.metrics:
-            steps = Counter(point.step for point in client.get_metric_history(run.info.run_id, key))
-            assert set(steps.values()) == {1}, f"{run.info.run_name} {key} was logged twice"
-
-
-@pytest.mark.parametrize(
-    ("asking", "to"),
-    [(signal.SIGTERM, os.killpg)],
-    ids=["a job scheduler"],
-)
-def test_an_interrupted_sweep_ends_in_order_and_goes_on_with_what_it_printed(
-    asking: signal.Signals, to: Callable[[int, int], None], undisturbed: str, tiny_model: Path, storage: Path
-) -> None:
-    """A signal to the whole group must not end Ray's own processes, which an orderly end needs."""
-    name = asking.name.lower()
-    process = subprocess.Popen(
-        command(tiny_model, storage, name), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
-    )  # fmt: skip
-    until(lambda: bool(half_done(storage / name)), process)
-    started = {pid for pid, _ in descendants(process.pid)}
-    to(process.pid, asking)
-    said, errors = process.communicate(timeout=2400)
-    assert process.returncode == 128 + asking
-    assert "Traceback" not in errors
-    gone(started)
-    ended = {run.info.run_name: run.info.status for run in runs_of(storage, name)}
-    done = {trial.name for trial in finished(storage / name)}
-    assert ended.pop(name) == "KILLED"
-    assert ended == {trial: "FINISHED" if trial in done else "KILLED" for trial in ended}
-    *_, pasted = (said + errors).partition("what was done is kept; continue with ")
-    finish("sh", "-c", pasted.splitlines()[0])
-    assert results(storage, name) == results(storage, "undisturbed")
-    assert {run.info.status for run in runs_of(storage, name)} == {"FINISHED"}
 
 
 def test_activations_on_disk_spare_the_model(undisturbed: str, tiny_model: Path, storage: Path) -> None:
