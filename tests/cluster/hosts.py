@@ -49,13 +49,14 @@ mount --rbind /dev root/dev
 mount -t devpts -o newinstance,ptmxmode=0666 devpts root/dev/pts
 mount --bind root/dev/pts/ptmx root/dev/ptmx
 mount -t tmpfs -o size={shm} shm root/dev/shm
+rm -rf root/root/.ray root/root/.cache root/root/pursuit-lab
+mkdir -p root/root/pursuit-lab/.venv
+mount --bind root{checkout}/.venv root/root/pursuit-lab/.venv
 mount -t tmpfs tmpfs root/tmp
 mount -t tmpfs -o mode=700 tmpfs root/run
-mkdir -p root/run/sshd root{shared} root{base} root/root/pursuit-lab/.venv
-rm -rf root/root/.ray root/root/.cache
+mkdir -p root/run/sshd root{shared} root{base} root{checkout}
 mount --bind {shared_source} root{shared}
 cp {base}/host_key {base}/login_key.pub {base}/{name}.sshd root{base}/
-mount --bind root{checkout}/.venv root/root/pursuit-lab/.venv
 mount --rbind root/root/pursuit-lab root{checkout}
 hostname {name}
 echo '127.0.0.1 localhost {name}' > root/etc/hosts
