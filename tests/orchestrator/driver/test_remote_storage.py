@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.storage.address import home_of
 from tests.support.s3_server import BUCKET, S3Server
-from tests.support.sweeps import SCRIPT, command, finish, results, runs_of, until
+from tests.support.sweeps import SCRIPT, command, descendants, finish, gone, results, runs_of, until
 
 pytestmark = pytest.mark.sweep
 STORAGE = Path(f"s3://{BUCKET}/ours")
@@ -43,8 +43,10 @@ def test_a_sweep_goes_on_on_another_machine(tiny_model: Path, server: S3Server, 
 
     process = subprocess.Popen(sweep(tiny_model, f"s3://{BUCKET}/ours", "moved"), stderr=subprocess.DEVNULL)
     until(lambda: any(key.endswith("manifest.json") for key in server.keys("ours/moved/trials")), process)
+    started = {pid for pid, _ in descendants(process.pid)}
     process.kill()
     process.wait()
+    gone(started)
     home = home_of(STORAGE)
     assert (home / "moved").is_dir()
     shutil.rmtree(home)  # another machine has none of it
