@@ -6,6 +6,14 @@ from typing import Any
 
 from orchestrator.errors import UserError
 
+LARGEST = 2**63 - 1
+"""What databases and tensors count up to; a longer number would end as an overflow anywhere."""
+
+
+def is_count(value: object) -> bool:
+    """Whether it is a whole number that can be counted to."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST
+
 
 def read_json(path: Path, remedy: str, kind: type = dict) -> Any:
     """What the file holds. Raises UserError, which says what to do, where that is no JSON of this kind."""

@@ -23,7 +23,6 @@ from orchestrator.grid.config import Scorer, SweepConfig
 from orchestrator.grid.hardware import detect
 from orchestrator.storage.address import home_of
 from orchestrator.storage.mirror import mirrored
-from orchestrator.storage.remote import remote_of
 from orchestrator.tracking.mlflow_store import default_uri
 from orchestrator.tracking.reader import experiment_of, place_of
 
@@ -66,9 +65,9 @@ def _main(argv: Sequence[str], interruption: Interruption) -> int:
         asked = replace(began_as, scores=command.scores, explainer=command.explainer, scorer=command.scorer)
         hardware = detect(connected)
         prepared = prepare(asked, hardware)
-        directory, kept_at = home_of(command.storage) / sweep, remote_of(command.storage)
+        directory = home_of(command.storage) / sweep
         uri = command.tracking_uri or default_uri(home_of(command.storage))
-        with locked(directory), mirrored(directory, kept_at and kept_at.below(sweep)):
+        with locked(directory), mirrored(directory, command.storage):
             experiment = experiment_of(uri, directory / TRACKING_DIRECTORY)
             inputs = gather_inputs(prepared.cfg, directory)
             if not connected:

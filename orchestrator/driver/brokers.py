@@ -15,7 +15,6 @@ from orchestrator.grid.config import SweepConfig
 ANSWER_SECONDS = 10.0
 """A broker that is being started again answers late."""
 
-
 log = logging.getLogger(__name__)
 
 
@@ -24,10 +23,11 @@ def start(prepared: Prepared, inputs: Inputs) -> Any:
     cfg, shares, model = prepared.cfg, prepared.shares, inputs.model
     names = tuple(point.name for point in prepared.hookpoints[model])
     shard_bytes = prepared.plan.shard_bytes[model]
+    budget = cfg.store_gb * 1e9 if cfg.store_gb else ray.cluster_resources()["object_store_memory"] / 2
     if cfg.store_gb or not prepared.hardware.cluster:  # that of a cluster may grow when nodes come
-        _check_budget(cfg, shard_bytes, ray.cluster_resources()["object_store_memory"] / 2)
+        _check_budget(budget / len(cfg.model), shard_bytes, len(cfg.model))
     if model == cfg.model[0]:
-        _tell_of_evictions(prepared, ray.cluster_resources()["object_store_memory"] / 2)
+        _tell_of_evictions(prepared, budget)
     store = StoreConfig(
         spec=ShardSpec(inputs.location, inputs.identity["model.fingerprint"], names, cfg.shard_dtype),
         tokens={split: str(inputs.blocks_file(split)) for split in ("train", "val")},
@@ -43,26 +43,24 @@ def start(prepared: Prepared, inputs: Inputs) -> Any:
     return start_broker(broker_name(cfg, model), store)
 
 
-def _check_budget(cfg: SweepConfig, shard_bytes: int, unless_given: float) -> None:
-    """Raises UserError where the store cannot hold what is read at any time."""
-    budget = (cfg.store_gb * 1e9 if cfg.store_gb else unless_given) / len(cfg.model)
+def _check_budget(budget: float, shard_bytes: int, models: int) -> None:
+    """Raises UserError where one model's part of the store cannot hold what is read at any time."""
     if budget < LEAST_KEPT * shard_bytes:
-        needed = LEAST_KEPT * shard_bytes * len(cfg.model) / 1e9
+        needed = LEAST_KEPT * shard_bytes * models / 1e9
         raise UserError(
             f"store_gb {budget / 1e9:.3g}: must hold {LEAST_KEPT} shards, {needed:.3g} GB; "
             "raise it or lower --shard-tokens"
         )
 
 
-def _tell_of_evictions(prepared: Prepared, unless_given: float) -> None:
+def _tell_of_evictions(prepared: Prepared, budget: float) -> None:
     """Each trial has an order of its own: where not all shards are kept, nearly every one is made for every trial."""
-    cfg, plan = prepared.cfg, prepared.plan
-    budget = cfg.store_gb * 1e9 if cfg.store_gb else unless_given
-    if plan.store_bytes > budget and cfg.cache_dir is None:
+    wanted = prepared.plan.store_bytes
+    if wanted > budget and prepared.cfg.cache_dir is None:
         log.warning(
             "the object store keeps %.3g GB of %.3g GB of activations; the rest is computed again whenever it is read: "
             "--cache-dir DIR keeps it on disk, and fewer hookpoints in one sweep need less",
-            budget / 1e9, plan.store_bytes / 1e9,
+            budget / 1e9, wanted / 1e9,
         )  # fmt: skip
 
 

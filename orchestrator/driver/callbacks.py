@@ -22,12 +22,6 @@ TRIAL = "trial"
 """Key of a Tune trial's config. Its value is a name: Tune copies and saves configs many times over."""
 
 
-def collect(job: TrialJob) -> None:
-    """Have what a trial left in this machine's copy of the storage. Raises OSError where that is away for long."""
-    if (remote := job.remote()) is not None:
-        fetch(job.directory, remote)
-
-
 def reason_of(trial: Any) -> str:
     """Why a trial's process died, in one line."""
     error = error_of(trial)
@@ -85,7 +79,7 @@ class Tracking(DriverCallback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Log how the trial ended: only one that was stopped has no result."""
         job = self.job_of(trial)
-        collect(job)
+        fetch(job.directory, job.remote())
         if result := result_of(job.directory):
             log_result(self.tracker, job.cell.name, job.directory, result)
         else:

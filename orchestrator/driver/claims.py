@@ -19,6 +19,7 @@ from orchestrator.grid.base_config import BaseConfig, check_text
 from orchestrator.storage.address import home_of, spelt
 from orchestrator.storage.copies import pull
 from orchestrator.storage.remote import Remote, remote_of
+from orchestrator.trials.results import CHECKPOINT_PREFIX, CODER_DIRECTORY, TRIALS_DIRECTORY
 
 SWEEP_FILE = "sweep.json"
 TRACKING_DIRECTORY = "tracking"
@@ -104,7 +105,7 @@ def saved_config(storage: Path, name: str) -> bytes:
             raise UserError(f"resume {name!r}: must be a name, not a path; type {where}")
         raise UserError(f"resume {name!r}: must be a name, not a path; its directory is named by --storage")
     remote = remote_of(storage)
-    if remote is not None:
+    if remote is not None and name:
         _bring(remote, storage, name)
     path = home_of(storage) / name / SWEEP_FILE
     if not name or not os.path.isfile(path):  # noqa: PTH113 -- Path.is_file raises for a name that is too long
@@ -118,10 +119,10 @@ def saved_config(storage: Path, name: str) -> bytes:
 
 def _bring(remote: Remote, storage: Path, name: str) -> None:
     """Copy a sweep here but for the checkpoints of trials, which those fetch themselves. Raises UserError."""
-    coders = re.compile(r"trials/[^/]+/coder/")
+    coders = re.compile(f"{TRIALS_DIRECTORY}/[^/]+/{CODER_DIRECTORY}/")
     try:
         pull(
-            remote.below(name), home_of(storage) / name, lambda file: "/step-" in file,
+            remote.below(name), home_of(storage) / name, lambda file: f"/{CHECKPOINT_PREFIX}" in file,
             may_differ=lambda file: not coders.match(file),
         )  # fmt: skip
     except OSError as error:

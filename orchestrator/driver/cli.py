@@ -24,7 +24,6 @@ from orchestrator.grid.memory import check_memory
 from orchestrator.language_models.loading import fingerprint
 from orchestrator.storage.address import home_of
 from orchestrator.storage.mirror import mirrored
-from orchestrator.storage.remote import remote_of
 from orchestrator.trials.results import TRIALS_DIRECTORY, result_of
 
 log = logging.getLogger(__name__)
@@ -62,11 +61,10 @@ def _main(
         if request.plan:
             return 0
         check_memory(prepared.cells, request.cfg.batch_tokens, hardware)
-        kept_at = remote_of(request.cfg.storage)
         with (
             directory_of(request.cfg, request.resume) as directory,
             locked(directory),
-            mirrored(directory, kept_at and kept_at.below(directory.name)),
+            mirrored(directory, request.cfg.storage),
         ):
             inputs = gather_inputs(request.cfg, directory)
             if not connected:

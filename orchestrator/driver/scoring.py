@@ -11,7 +11,7 @@ import ray
 import torch
 
 from orchestrator.activations.reader import ShardReader
-from orchestrator.driver.callbacks import KILLED_FOR_MEMORY, collect
+from orchestrator.driver.callbacks import KILLED_FOR_MEMORY
 from orchestrator.driver.inputs import Inputs
 from orchestrator.driver.interruption import Interruption
 from orchestrator.driver.prepare import Prepared
@@ -42,11 +42,9 @@ def score_job(content: dict[str, Any], tokens_NL: np.ndarray) -> str | None:
     reader = ShardReader(broker, trial.hookpoint, sweep.exclude_first, sweep.massive_multiple, trial.target)
     remote = trial.remote()
     try:
-        if remote is not None:
-            fetch(trial.directory, remote)
+        fetch(trial.directory, remote)
         score(job, reader, tokens_NL)
-        if remote is not None:
-            publish_scores(trial.directory, remote)
+        publish_scores(trial.directory, remote)
     except (*MACHINE_ERRORS, ray.exceptions.RayError):
         raise
     except Exception as error:
@@ -81,7 +79,7 @@ def score_all(
         for reference in done:
             job = running.pop(reference)
             if (reason := _reason(reference)) is None:
-                collect(job)
+                fetch(job.directory, job.remote())
                 scored(job)
             else:
                 failures[job.cell.name] = reason

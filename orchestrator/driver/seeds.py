@@ -8,10 +8,9 @@ from typing import Any
 import ray
 
 from models import SparseCoder
-from orchestrator.driver.callbacks import collect
 from orchestrator.driver.interruption import Interruption
 from orchestrator.scores.dictionary import MOST_LATENTS, directions, shared_by_seeds
-from orchestrator.trials.results import CODER_DIRECTORY, keep_scores, publish_scores, scores_of
+from orchestrator.trials.results import CODER_DIRECTORY, fetch, keep_scores, publish_scores, scores_of
 from orchestrator.trials.trial import TrialJob
 
 METRIC = "latents/shared_with_other_seeds"
@@ -33,8 +32,7 @@ def share_by_seeds(jobs: Sequence[TrialJob], interruption: Interruption, shared:
             for job, share in zip(running.pop(reference), ray.get(reference), strict=True):
                 scores = scores_of(job.directory) or {}
                 keep_scores(job.directory, scores | {"metrics": scores["metrics"] | {METRIC: share}})
-                if (remote := job.remote()) is not None:
-                    publish_scores(job.directory, remote)
+                publish_scores(job.directory, job.remote())
                 shared(job)
 
 
@@ -56,5 +54,5 @@ def _metrics(job: TrialJob) -> dict[str, float]:
 def _shares(contents: list[dict[str, Any]]) -> list[float]:
     jobs = [TrialJob.from_json(content) for content in contents]
     for job in jobs:
-        collect(job)
+        fetch(job.directory, job.remote())
     return shared_by_seeds([directions(SparseCoder.load_from_disk(job.directory / CODER_DIRECTORY)) for job in jobs])

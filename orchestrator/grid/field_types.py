@@ -6,9 +6,8 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from orchestrator.errors import UserError, shown
+from orchestrator.saved import LARGEST
 
-LARGEST = 2**63 - 1
-"""What databases and tensors count up to; a longer number would end as an overflow anywhere."""
 _MISFIT = object()
 
 

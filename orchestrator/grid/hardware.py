@@ -29,9 +29,7 @@ class Hardware:
 def detect(connect: bool) -> Hardware:
     """The running Ray cluster if `connect`, else this machine."""
     if connect:
-        may_come = state.get_max_resources_from_cluster_config() or {}
-        resources = {name: max(count, may_come.get(name, 0)) for name, count in ray.cluster_resources().items()}
-        resources = may_come | resources
-        nodes = sum(node["Alive"] for node in ray.nodes())
-        return Hardware(int(resources.get("CPU", 1)), int(resources.get("GPU", 0)), nodes, cluster=True)
+        now, may_come = ray.cluster_resources(), state.get_max_resources_from_cluster_config() or {}
+        cpus, gpus = (int(max(now.get(name, 0), may_come.get(name, 0))) for name in ("CPU", "GPU"))
+        return Hardware(cpus or 1, gpus, sum(node["Alive"] for node in ray.nodes()), cluster=True)
     return Hardware(usable_cores(), torch.cuda.device_count(), 1, cluster=False)

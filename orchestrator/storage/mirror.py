@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestrator.errors import one_line
 from orchestrator.storage.copies import insist
-from orchestrator.storage.remote import Remote
+from orchestrator.storage.remote import Remote, remote_of
 
 EVERY_SECONDS = 5.0
 FROM_NODES = ("trials", "tune")
@@ -61,9 +61,10 @@ class Mirror:
 
 
 @contextmanager
-def mirrored(directory: Path, remote: Remote | None, left_out: tuple[str, ...] = FROM_NODES) -> Iterator[None]:
-    """Within the block the files of `directory` are copied, if there is somewhere to copy them to."""
-    mirror = None if remote is None else Mirror(directory, remote, left_out)
+def mirrored(directory: Path, storage: Path, left_out: tuple[str, ...] = FROM_NODES) -> Iterator[None]:
+    """Within the block the files of a sweep's directory are copied, if its `storage` is an address."""
+    remote = remote_of(storage)
+    mirror = None if remote is None else Mirror(directory, remote.below(directory.name), left_out)
     try:
         yield
     finally:

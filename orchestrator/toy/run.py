@@ -27,7 +27,6 @@ from orchestrator.grid.cells import Cell
 from orchestrator.grid.plan import duration
 from orchestrator.storage.address import home_of
 from orchestrator.storage.mirror import mirrored
-from orchestrator.storage.remote import remote_of
 from orchestrator.toy.config import ToyConfig
 from orchestrator.toy.report import recovery_table
 from orchestrator.toy.tree import Tree, recovery
@@ -70,10 +69,9 @@ def _main(description: str, experiment: str, presets: Mapping[str, ToyConfig], a
         sys.stdout.write(describe(request.cfg, grid) + "\n")
     if request.plan:
         return 0
-    kept_at = remote_of(request.cfg.storage)
     with (
         directory_of(request.cfg, request.resume) as directory,
-        mirrored(directory, kept_at and kept_at.below(directory.name), left_out=()),
+        mirrored(directory, request.cfg.storage, left_out=()),
     ):
         outcome = run(request.cfg, grid, directory, experiment)
     return say(outcome, request.cfg, directory)

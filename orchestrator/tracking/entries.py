@@ -6,13 +6,12 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from orchestrator.saved import is_count
+
 Entry = dict[str, Any]
 
 TORN: Entry = {"op": "torn", "trial": None}
 """What stands for a line that is no entry."""
-
-LARGEST = 2**63 - 1
-"""What MLflow's databases count up to."""
 
 Check = Callable[[Any], bool]
 
@@ -26,14 +25,9 @@ def parse_entry(line: bytes) -> Entry:
     if not isinstance(entry, dict) or not _fits(entry, {"op": _is_text, "trial": _is_text_or_none}):
         return TORN
     fields = FIELDS.get(entry["op"])
-    if fields is None or not _fits(entry, fields) or not (entry["op"] == "journal" or _is_count(entry.get("t"))):
+    if fields is None or not _fits(entry, fields) or not (entry["op"] == "journal" or is_count(entry.get("t"))):
         return TORN
     return entry
-
-
-def is_offset(value: object) -> bool:
-    """Whether it can be a place in a file."""
-    return _is_count(value)
 
 
 def are_texts(value: object) -> bool:
@@ -55,10 +49,6 @@ def _is_text_or_none(value: object) -> bool:
 
 def _is_object_or_none(value: object) -> bool:
     return value is None or isinstance(value, dict)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST
 
 
 def _is_step(value: object) -> bool:

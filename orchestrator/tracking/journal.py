@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from orchestrator.redaction import redact
-from orchestrator.tracking.entries import Entry, are_texts, is_offset, parse_entry
+from orchestrator.saved import is_count
+from orchestrator.tracking.entries import Entry, are_texts, parse_entry
 
 _logger = logging.getLogger(__name__)
 
@@ -124,7 +125,7 @@ class Journal:
 
     def _check_state(self, state: State) -> None:
         """Raises ValueError for a state that is none of this journal: entries before its offset are never sent."""
-        if not (is_offset(state.offset) and isinstance(state.experiment_id, str) and are_texts(state.runs)):
+        if not (is_count(state.offset) and isinstance(state.experiment_id, str) and are_texts(state.runs)):
             raise ValueError("of other types")
         with self._path.open("rb") as file:
             file.seek(max(state.offset - 1, 0))

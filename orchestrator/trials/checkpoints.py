@@ -18,11 +18,11 @@ from orchestrator.atomic import atomic_directory
 from orchestrator.errors import one_line
 from orchestrator.storage.copies import pull, push
 from orchestrator.storage.remote import Remote
+from orchestrator.trials.results import CHECKPOINT_PREFIX as PREFIX
 
 KEPT = 2
 """The one before the newest serves where the newest is damaged."""
 MANIFEST = "manifest.json"
-PREFIX = "step-"
 NAME = re.compile(rf"{PREFIX}\d{{1,18}}")
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Checkpoints:
         OSError where the remote ones cannot be looked at.
         """
         away = [] if self.remote is None else _complete(self.remote.sizes())
-        here = [path.name for path in self.directory.glob(f"{PREFIX}*") if path.is_dir() and NAME.fullmatch(path.name)]
+        here = [path.name for path in self._here()]
         for name in sorted({*here, *away}, key=_step, reverse=True):
             checkpoint = self.directory / name
             try:
@@ -66,10 +66,9 @@ class Checkpoints:
             (unfinished / MANIFEST).write_text(json.dumps(sums), encoding="utf-8")
         if self.remote is not None and (self._sending is None or self._sending[1].done()):
             # One that comes while another is on its way stays here alone: the next one goes.
-            self._sending = final, self._sender.submit(self._send, final)
+            self._sending = final, self._sender.submit(self._send, final, self.remote)
         on_its_way = self._sending[0] if self._sending else None
-        there = [path for path in self.directory.glob(f"{PREFIX}*") if NAME.fullmatch(path.name)]
-        for old in sorted(there, key=lambda path: _step(path.name), reverse=True)[KEPT:]:
+        for old in sorted(self._here(), key=lambda path: _step(path.name), reverse=True)[KEPT:]:
             if old != on_its_way:
                 shutil.rmtree(old, ignore_errors=True)
 
@@ -81,10 +80,10 @@ class Checkpoints:
         if self.remote is not None:
             self._drop(self.remote, keep=0)
 
-    def _send(self, checkpoint: Path) -> None:
-        remote = self.remote
-        if remote is None:
-            return
+    def _here(self) -> list[Path]:
+        return [path for path in self.directory.glob(f"{PREFIX}*") if path.is_dir() and NAME.fullmatch(path.name)]
+
+    def _send(self, checkpoint: Path, remote: Remote) -> None:
         try:
             push(checkpoint, remote.below(checkpoint.name), last=MANIFEST)
         except OSError as error:
@@ -95,9 +94,9 @@ class Checkpoints:
     def _drop(self, remote: Remote, keep: int) -> None:
         try:
             found = remote.sizes()
-            for old in {name.partition("/")[0] for name in found if name.startswith(PREFIX)}:
-                if old not in _complete(found)[:keep]:
-                    remote.below(old).remove()
+            there = {name.partition("/")[0] for name in found if name.startswith(PREFIX)}
+            for old in there.difference(_complete(found)[:keep]):
+                remote.below(old).remove()
         except OSError as error:
             log.warning("older checkpoints stay in the storage: %s", one_line(error))
 

@@ -7,7 +7,7 @@ from typing import Any
 from orchestrator.atomic import atomic_file
 from orchestrator.errors import UserError
 from orchestrator.redaction import redact
-from orchestrator.saved import read_json
+from orchestrator.saved import LARGEST, is_count, read_json
 from orchestrator.storage.copies import insist, pull, push
 from orchestrator.storage.remote import Remote
 
@@ -17,9 +17,9 @@ RESULT_FILE = "result.json"
 CODER_DIRECTORY = "coder"
 SCORES_DIRECTORY = "scores"
 """All three in a trial's directory."""
+CHECKPOINT_PREFIX = "step-"
+"""Of directories there, until the trial ends."""
 SCORES_FILE = "scores.json"
-LARGEST = 2**63 - 1
-"""What MLflow's databases count up to."""
 REMEDY = "remove it, and it is made again"
 
 
@@ -32,7 +32,7 @@ def result_of(directory: Path) -> dict[str, Any] | None:
         if not isinstance(result["failure"], str):
             raise _damaged(path, "its failure is no text")
         return result
-    if not _is_whole(result.get("step")) or "val/fvu" not in result or not _are_numbers(result):
+    if not is_count(result.get("step")) or "val/fvu" not in result or not _are_numbers(result):
         raise _damaged(path, "it has no step, no val/fvu, or metrics that are no numbers")
     return result
 
@@ -47,7 +47,7 @@ def scores_of(directory: Path) -> dict[str, Any] | None:
     path = directory / SCORES_DIRECTORY / SCORES_FILE
     if (scores := _read(path)) is None:
         return None
-    if not _is_whole(scores.get("times")) or not _are_numbers(scores.get("metrics")):
+    if not is_count(scores.get("times")) or not _are_numbers(scores.get("metrics")):
         raise _damaged(path, "it has no times, or metrics that are no numbers")
     return scores
 
@@ -57,8 +57,13 @@ def keep_scores(directory: Path, scores: dict[str, Any]) -> None:
     _keep(directory / SCORES_DIRECTORY / SCORES_FILE, scores)
 
 
-def publish(directory: Path, remote: Remote) -> None:
-    """Copy how a trial ended to its storage, the result last. Raises OSError where that is away for long."""
+def publish(directory: Path, remote: Remote | None) -> None:
+    """Copy how a trial ended to its storage, the result last; nothing to do where that is a directory.
+
+    Raises OSError where it is away for long.
+    """
+    if remote is None:
+        return
 
     def work() -> None:
         if (coder := directory / CODER_DIRECTORY).is_dir():
@@ -68,26 +73,30 @@ def publish(directory: Path, remote: Remote) -> None:
     insist(f"the result of {directory.name} cannot be copied to its storage", work)
 
 
-def publish_scores(directory: Path, remote: Remote) -> None:
-    """Copy a trial's scores to its storage, what `scores_of` reads last. Raises OSError as `publish` does."""
+def publish_scores(directory: Path, remote: Remote | None) -> None:
+    """Copy a trial's scores to its storage as `publish` does, what `scores_of` reads last."""
+    if remote is None:
+        return
+    there = remote.below(SCORES_DIRECTORY)
     insist(
         f"the scores of {directory.name} cannot be copied to their storage",
-        lambda: push(directory / SCORES_DIRECTORY, remote.below(SCORES_DIRECTORY), last=SCORES_FILE),
+        lambda: push(directory / SCORES_DIRECTORY, there, last=SCORES_FILE),
     )
 
 
-def fetch(directory: Path, remote: Remote) -> None:
-    """Copy what a trial left in its storage here, if it ended there. Raises OSError as `publish` does."""
+def fetch(directory: Path, remote: Remote | None) -> None:
+    """Copy what a trial left in its storage here, if it ended there; the inverse of `publish` and `publish_scores`."""
+    if remote is None:
+        return
 
     def work() -> None:
         if remote.has(RESULT_FILE):
-            pull(remote, directory, _is_checkpoint, lambda name: not name.startswith(f"{CODER_DIRECTORY}/"))
+            pull(
+                remote, directory, lambda name: name.startswith(CHECKPOINT_PREFIX),
+                may_differ=lambda name: not name.startswith(f"{CODER_DIRECTORY}/"),
+            )  # fmt: skip
 
     insist(f"what {directory.name} left cannot be copied from its storage", work)
-
-
-def _is_checkpoint(name: str) -> bool:
-    return name.startswith("step-")
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -101,10 +110,6 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def _damaged(path: Path, why: str) -> UserError:
     return UserError(f"{path}: is damaged ({why}); {REMEDY}")
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST
 
 
 def _are_numbers(value: object) -> bool:

@@ -98,8 +98,7 @@ def run_trial(config: dict[str, Any]) -> None:
         log.exception("%s ends", job.cell.name)
         result = {"failure": one_line(error)}
     keep_result(job.directory, result)
-    if remote is not None:
-        publish(job.directory, remote)
+    publish(job.directory, remote)
     checkpoints.remove()
     tune.report(result)
 
