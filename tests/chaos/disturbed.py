@@ -12,11 +12,18 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
-from tests.support.sweeps import LIMIT_SECONDS, command, descendants, finished, gone, half_done, results, runs_of, until
+from tests.support.sweeps import command, descendants, finished, gone, half_done, results, runs_of, until
+from tests.support.waiting import LIMIT_SECONDS
 
 TRIAL, EXTRACTOR, BROKER = "ray::ImplicitFunc", "ray::Extractor", "ray::Broker"
 RAYLET, GCS = "/raylet/raylet ", "/gcs/gcs_server "
 KEPT = "what was done is kept; continue with "
+
+
+def flip(content: bytearray) -> bytes:
+    """One bit of the last weight, which no format notices."""
+    content[-1] ^= 1
+    return bytes(content)
 
 
 class Sweep:
@@ -60,6 +67,26 @@ class Sweep:
         self.until(lambda: bool(self.pids(title)))
         self.note()
         os.kill(self.pids(title)[0], signal.SIGKILL)
+
+    def send(self, number: signal.Signals) -> None:
+        """To the driver and all of its process group, as terminals and job schedulers do it."""
+        self.note()
+        self.pids("")
+        os.killpg(self.process.pid, number)
+
+    def damage(self, change: Callable[[bytearray], bytes]) -> int:
+        """Change the weights of every newest checkpoint, and kill all trials; returns how many were changed."""
+        pids = self.pids(TRIAL)
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)  # none goes on to a newer one
+        there = [sorted(trial.glob("step-*")) for trial in half_done(self.directory)]
+        newest = [checkpoints[-1] / "training.safetensors" for checkpoints in there if checkpoints]
+        for weights in newest:
+            weights.write_bytes(change(bytearray(weights.read_bytes())))
+        self.note()
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        return len(newest)
 
     def end(self, *expect: int) -> str:
         """Wait for the driver to end in one of these ways; returns what it printed."""

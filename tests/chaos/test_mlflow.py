@@ -10,7 +10,8 @@ import pytest
 
 from tests.chaos.disturbed import Sweep, check_runs
 from tests.support.mlflow_server import Server
-from tests.support.sweeps import LIMIT_SECONDS, finished
+from tests.support.sweeps import finished
+from tests.support.waiting import LIMIT_SECONDS, wait_until
 
 pytestmark = pytest.mark.chaos
 
@@ -27,8 +28,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 def running(undisturbed: Sweep, tiny_model: Path, tmp_path: Path, server: Server, name: str) -> Sweep:
     """A sweep in training that the server knows of."""
     sweep = Sweep(tiny_model, tmp_path, name, "--tracking-uri", server.uri)
-    while not server.answers():
-        assert server.running()
+    wait_until(server.answers, "MLflow's server")
     sweep.start()
     sweep.until_half_done()
     return sweep

@@ -1,13 +1,13 @@
 """A process of a sweep is killed, or the whole is asked to end: it goes on, or is continued, and nothing is lost."""
 
-import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.chaos.disturbed import BROKER, EXTRACTOR, GCS, RAYLET, TRIAL, Sweep
+from tests.chaos.disturbed import BROKER, EXTRACTOR, GCS, RAYLET, TRIAL, Sweep, flip
 from tests.support.sweeps import finish, half_done
 
 pytestmark = pytest.mark.chaos
@@ -62,9 +62,7 @@ def test_what_asks_a_sweep_to_end_is_told_how_to_go_on(
 ) -> None:
     sweep = Sweep(tiny_model, tmp_path, asking.name).start()
     sweep.until_half_done()
-    sweep.note()
-    sweep.pids("")
-    os.killpg(sweep.process.pid, asking)
+    sweep.send(asking)
     said = sweep.end(128 + asking)
     assert "Traceback" not in said
     assert said.count("what was done is kept; continue with ") == 1
@@ -72,24 +70,12 @@ def test_what_asks_a_sweep_to_end_is_told_how_to_go_on(
     sweep.check(undisturbed)
 
 
-@pytest.mark.parametrize("damage", ["a flipped bit", "cut short"])
+@pytest.mark.parametrize("change", [flip, lambda content: content[:-100]], ids=["a flipped bit", "cut short"])
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(
-    damage: str, undisturbed: Sweep, tiny_model: Path, tmp_path: Path
+    change: Callable[[bytearray], bytes], undisturbed: Sweep, tiny_model: Path, tmp_path: Path
 ) -> None:
     sweep = Sweep(tiny_model, tmp_path, "damaged").start()
     sweep.until(lambda: any(len(list(trial.glob("step-*"))) == 2 for trial in half_done(sweep.directory)))
-    pids = sweep.pids(TRIAL)
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)  # none goes on to a newer one
-    newest = [max(trial.glob("step-*")) for trial in half_done(sweep.directory) if list(trial.glob("step-*"))]
-    assert newest
-    for checkpoint in newest:
-        weights = checkpoint / "training.safetensors"
-        content = bytearray(weights.read_bytes())
-        content[-1] ^= 1
-        weights.write_bytes(content if damage == "a flipped bit" else content[:-100])
-    sweep.note()
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+    assert sweep.damage(change)
     sweep.end(0)
     sweep.check(undisturbed)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.disturbed import BROKER, EXTRACTOR, GCS, RAYLET, TRIAL, Sweep
-from tests.support.sweeps import finished, half_done
+from tests.chaos.disturbed import BROKER, EXTRACTOR, GCS, RAYLET, TRIAL, Sweep, flip
+from tests.support.sweeps import finished
 
 pytestmark = pytest.mark.chaos
 log = logging.getLogger(__name__)
@@ -27,34 +27,18 @@ def progress(sweep: Sweep) -> int:
     return journal.read_bytes().count(b"\n") if journal.is_file() else 0
 
 
-def flip(sweep: Sweep) -> None:
-    """A bit of every newest checkpoint, whose trials then die."""
-    pids = sweep.pids(TRIAL)
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    for trial in half_done(sweep.directory):
-        for checkpoint in sorted(trial.glob("step-*"))[-1:]:
-            weights = checkpoint / "training.safetensors"
-            content = bytearray(weights.read_bytes())
-            content[len(content) // 2] ^= 4
-            weights.write_bytes(content)
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
-
-
 def disturb(sweep: Sweep, kind: object) -> None:
     """Let it happen; returns when the sweep runs, again or still."""
     sweep.note()
     if kind == "bit":
-        flip(sweep)
+        sweep.damage(flip)
     elif isinstance(kind, str):
         for pid in sweep.pids(kind)[:1]:
             os.kill(pid, signal.SIGKILL)
             if kind in DEADLY:
                 sweep.resume(sweep.end(*DEADLY[kind]))
     else:
-        sweep.pids("")
-        os.killpg(sweep.process.pid, kind)
+        sweep.send(kind)
         ends = -signal.SIGKILL if kind == signal.SIGKILL else 128 + kind
         sweep.resume(sweep.end(ends))
 

@@ -11,10 +11,11 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.support.waiting import wait_until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 BRIDGE = "pursuit"
@@ -23,7 +24,6 @@ LAPTOP = f"{NETWORK}.1"
 """The address of this machine itself, from which `ray up` is called."""
 SHARED = Path("/mnt/pursuit")
 """Where every host sees the same directory, as it would see a file system on the network."""
-START_SECONDS = 120.0
 
 SSHD = """
 ListenAddress {address}
@@ -96,19 +96,14 @@ class Host:
         ):
             _ip("-n", self._space, *words)
 
-    def wait(self) -> None:
-        """Return when its sshd answers."""
-        end = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                with socket.create_connection((self.address, 22), timeout=5) as connection:
-                    if connection.recv(4) == b"SSH-":
-                        return
-            except OSError:
-                pass
-            assert self.process.poll() is None, self.log.read_text(encoding="utf-8")
-            assert time.monotonic() < end, self.log.read_text(encoding="utf-8")
-            time.sleep(0.1)
+    def answers(self) -> bool:
+        """Whether its sshd does."""
+        assert self.process.poll() is None, self.log.read_text(encoding="utf-8")
+        try:
+            with socket.create_connection((self.address, 22), timeout=5) as connection:
+                return connection.recv(4) == b"SSH-"
+        except OSError:
+            return False
 
     def processes(self) -> list[str]:
         """Command lines of what runs on it beside its sshd."""
@@ -151,7 +146,7 @@ def hosts(base: Path, names: Sequence[str], shared: Path, shm: str = "2g") -> It
     try:
         made.extend(Host(base, name, number, shared, shm) for number, name in enumerate(names, start=11))
         for host in made:
-            host.wait()
+            wait_until(host.answers, host.name)
         yield made
     finally:
         for host in made:

@@ -4,30 +4,18 @@ import json
 import os
 import pty
 import subprocess
-import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from tests.cluster.hosts import CHECKOUT, Host
+from tests.support.waiting import LIMIT_SECONDS, wait_until
 
 BIN = CHECKOUT / ".venv" / "bin"
 DASHBOARD = "http://127.0.0.1:8265"
-LIMIT_SECONDS = 1200.0
-"""Far beyond what anything takes here, however loaded the machine is."""
-
-
-def until(condition: Callable[[], Any], what: str, seconds: float = LIMIT_SECONDS) -> Any:
-    """Wait for a condition to hold, and return what it was."""
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, f"{what}: not within {seconds:.0f} s"
-        time.sleep(0.2)
-    return found
 
 
 def on_these_hosts(text: str, hosts: Sequence[Host], key: Path) -> str:
@@ -102,4 +90,4 @@ class Launched:
 
     def ended(self, job: str) -> str:
         """Wait for a job to end, and return how."""
-        return str(until(lambda: (now := self.status(job)) not in ("PENDING", "RUNNING") and now, f"job {job}"))
+        return str(wait_until(lambda: (now := self.status(job)) not in ("PENDING", "RUNNING") and now, f"job {job}"))

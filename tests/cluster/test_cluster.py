@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.hosts import CHECKOUT, LAPTOP, SHARED, Host, hosts
-from tests.cluster.launched import DASHBOARD, Launched, on_these_hosts, until
+from tests.cluster.launched import DASHBOARD, Launched, on_these_hosts
 from tests.support.s3_server import BUCKET, S3Server
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(0)]
 
@@ -42,7 +43,7 @@ def cluster(machines: list[Host], tmp_path_factory: pytest.TempPathFactory) -> I
     launched = Launched(file, tmp_path_factory.mktemp("home"))
     launched.ray("up", "-y", str(file))
     with launched.open("dashboard", str(file)):
-        until(lambda: launched.nodes() == 3, "three nodes")
+        wait_until(lambda: launched.nodes() == 3, "three nodes")
         yield launched
 
 
@@ -71,7 +72,7 @@ def undisturbed(cluster: Launched, machines: list[Host], shared: Path) -> dict[s
         used.update(host.name for host in machines if any(TRIAL in line for line in host.processes()))
         return cluster.status("undisturbed") not in ("PENDING", "RUNNING")
 
-    until(over, "the undisturbed sweep")
+    wait_until(over, "the undisturbed sweep")
     log = cluster.ray("job", "logs", "undisturbed")
     assert cluster.status("undisturbed") == "SUCCEEDED", log
     assert used == {"head", "one", "two"}
@@ -84,7 +85,7 @@ def undisturbed(cluster: Launched, machines: list[Host], shared: Path) -> dict[s
 
 def test_a_stopped_job_goes_on_where_it_was(undisturbed: dict, cluster: Launched, shared: Path) -> None:
     cluster.submit("stopped", *SWEEP, "--storage", str(SHARED), "--name", "stopped")
-    until(lambda: checkpoints(shared, "stopped"), "a checkpoint")
+    wait_until(lambda: checkpoints(shared, "stopped"), "a checkpoint")
     cluster.ray("job", "stop", "stopped")
     assert cluster.ended("stopped") == "STOPPED"
     (pasted,) = re.findall("what was done is kept; continue with .*?(sweeps/.*)", cluster.ray("job", "logs", "stopped"))
@@ -102,7 +103,7 @@ def test_a_lost_node_changes_nothing(
     storage = ["--storage", f"s3://{BUCKET}/sweeps", "--name", "killed"]
     cluster.submit("killed", *SWEEP, *storage, options=["--runtime-env-json", environment])
     victim = machines[2]
-    until(
+    wait_until(
         lambda: s3_server.keys("sweeps/killed/trials") and any(TRIAL in line for line in victim.processes()),
         "a checkpoint, and a trial on the node that is to be lost",
     )
@@ -110,14 +111,14 @@ def test_a_lost_node_changes_nothing(
     assert cluster.ended("killed") == "SUCCEEDED", cluster.ray("job", "logs", "killed")
     found = s3_server.client().get_object(Bucket=BUCKET, Key="sweeps/killed/results.json")["Body"].read()
     assert json.loads(found)["results"] == undisturbed
-    until(lambda: cluster.nodes() == 2, "the dashboard's notice that the node is gone")
+    wait_until(lambda: cluster.nodes() == 2, "the dashboard's notice that the node is gone")
 
 
 def test_the_comparison_is_seen_through_ray_attach(undisturbed: dict, cluster: Launched) -> None:
     mlflow = "http://127.0.0.1:5000"
     experiment = f"{mlflow}/ajax-api/2.0/mlflow/experiments/get-by-name?experiment_name=smollm_grid"
     with cluster.open("attach", "-p", "5000", str(cluster.file)):
-        page = until(lambda: cluster.ask(f"{mlflow}/"), "MLflow's page")
+        page = wait_until(lambda: cluster.ask(f"{mlflow}/"), "MLflow's page")
         found = json.loads(cluster.ask(experiment))
     assert b"MLflow" in page
     assert found["experiment"]["lifecycle_stage"] == "active"
@@ -127,4 +128,4 @@ def test_down_leaves_nothing_behind(undisturbed: dict, cluster: Launched, machin
     cluster.ray("down", "-y", str(cluster.file))
     assert cluster.ask(f"{DASHBOARD}/api/version") is None
     for host in machines[:2]:
-        until(lambda host=host: not host.processes(), f"an end of what runs on {host.name}")
+        wait_until(lambda host=host: not host.processes(), f"an end of what runs on {host.name}")

@@ -1,7 +1,5 @@
 """What tests of orchestrator/tracking share."""
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -31,10 +29,3 @@ def runs(uri: str) -> dict[str, Run]:
 
 def steps(uri: str, run: Run, key: str) -> list[int]:
     return sorted(m.step for m in MlflowClient(tracking_uri=uri).get_metric_history(run.info.run_id, key))
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = 1200.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "timed out"
-        time.sleep(0.05)

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -10,15 +9,14 @@ import urllib.request
 from pathlib import Path
 
 from orchestrator.tracking.mlflow_store import default_uri
+from tests.support.waiting import free_port
 
 
 class Server:
     """A real `mlflow server` on a free loopback port, with the store and the artifacts in `directory`."""
 
     def __init__(self, directory: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
@@ -36,9 +34,6 @@ class Server:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
-
-    def running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
 
     def answers(self) -> bool:
         try:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from mlflow.tracking import MlflowClient
 
-LIMIT_SECONDS = 2400
-"""Many times what any of it takes: what a loaded machine needs is not for a test to say."""
+from tests.support.waiting import LIMIT_SECONDS
+
 SCRIPT = Path(__file__).parents[2] / "sweeps" / "smollm_grid.py"
 
 

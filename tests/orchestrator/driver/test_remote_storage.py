@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,17 +15,10 @@ pytestmark = pytest.mark.sweep
 STORAGE = Path(f"s3://{BUCKET}/ours")
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    server = S3Server(tmp_path_factory.mktemp("s3"))
-    yield server
-    server.stop()
-
-
 @pytest.fixture
-def caches(server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def caches(s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine's own files, the packaged model's not among them."""
-    for name, value in (server.environment | {"XDG_CACHE_HOME": str(tmp_path)}).items():
+    for name, value in (s3_server.environment | {"XDG_CACHE_HOME": str(tmp_path)}).items():
         monkeypatch.setenv(name, value)
     return tmp_path
 
@@ -37,12 +29,12 @@ def sweep(tiny_model: Path, storage: str, name: str) -> list[str]:
     return [word for word in words if word != "none"]
 
 
-def test_a_sweep_goes_on_on_another_machine(tiny_model: Path, server: S3Server, caches: Path) -> None:
+def test_a_sweep_goes_on_on_another_machine(tiny_model: Path, s3_server: S3Server, caches: Path) -> None:
     finish(*sweep(tiny_model, str(caches / "plain"), "plain"))
     expected = results(caches / "plain", "plain")
 
     process = subprocess.Popen(sweep(tiny_model, f"s3://{BUCKET}/ours", "moved"), stderr=subprocess.DEVNULL)
-    until(lambda: any(key.endswith("manifest.json") for key in server.keys("ours/moved/trials")), process)
+    until(lambda: any(key.endswith("manifest.json") for key in s3_server.keys("ours/moved/trials")), process)
     started = {pid for pid, _ in descendants(process.pid)}
     process.kill()
     process.wait()
@@ -56,7 +48,7 @@ def test_a_sweep_goes_on_on_another_machine(tiny_model: Path, server: S3Server, 
     runs = runs_of(home, "moved")
     assert len(runs) == 3 and {run.info.status for run in runs} == {"FINISHED"}
 
-    kept = server.keys("ours/moved")
+    kept = s3_server.keys("ours/moved")
     assert not [key for key in kept if "/step-" in key or "/tune/" in key]
     for name in ("sweep.json", "results.json", "tracking/journal.jsonl", "comparison.md"):
         assert f"ours/moved/{name}" in kept
@@ -68,7 +60,7 @@ def test_a_sweep_goes_on_on_another_machine(tiny_model: Path, server: S3Server, 
     assert "error: name 'moved': exists in s3://" in refused
 
 
-def test_a_bucket_that_is_not_there_is_one_line(tiny_model: Path, server: S3Server, caches: Path) -> None:
+def test_a_bucket_that_is_not_there_is_one_line(tiny_model: Path, s3_server: S3Server, caches: Path) -> None:
     said = finish(*sweep(tiny_model, "s3://no-such-bucket/x", "lost"), expect=2)
     assert said.splitlines()[-1].startswith("error: storage 's3://no-such-bucket/x': cannot be ")
     assert not (home_of(Path("s3://no-such-bucket/x")) / "lost").exists()

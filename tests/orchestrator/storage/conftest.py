@@ -1,18 +1,9 @@
-"""A server that speaks S3."""
-
-from collections.abc import Iterator
+"""A place at an address."""
 
 import pytest
 
 from orchestrator.storage.remote import Remote
 from tests.support.s3_server import BUCKET, S3Server
-
-
-@pytest.fixture(scope="session")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    server = S3Server(tmp_path_factory.mktemp("s3"))
-    yield server
-    server.stop()
 
 
 @pytest.fixture

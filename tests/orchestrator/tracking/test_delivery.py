@@ -15,8 +15,9 @@ from mlflow import MlflowClient
 
 from orchestrator.tracking import delivery
 from orchestrator.tracking.mlflow_store import default_uri
-from tests.support.mlflow_runs import SWEEP, open_tracker, runs, steps, wait_until
+from tests.support.mlflow_runs import SWEEP, open_tracker, runs, steps
 from tests.support.mlflow_server import Server
+from tests.support.waiting import wait_until
 
 
 def test_a_store_that_knows_nothing_of_the_sweep_is_told_everything(storage: Path, empty_store: Path) -> None:

@@ -16,7 +16,8 @@ from mlflow import MlflowClient
 from orchestrator.errors import UserError
 from orchestrator.tracking.mlflow_store import default_uri
 from orchestrator.tracking.tracker import Tracker
-from tests.support.mlflow_runs import EXPERIMENT, REPOSITORY, SWEEP, open_tracker, runs, steps, wait_until
+from tests.support.mlflow_runs import EXPERIMENT, REPOSITORY, SWEEP, open_tracker, runs, steps
+from tests.support.waiting import wait_until
 
 
 def test_a_sweep_is_a_parent_with_a_child_per_trial(storage: Path) -> None:

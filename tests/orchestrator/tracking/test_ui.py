@@ -16,7 +16,8 @@ import pytest
 
 from orchestrator.driver.printed_commands import ui_command
 from orchestrator.tracking import ui
-from tests.support.mlflow_runs import REPOSITORY, SWEEP, open_tracker, wait_until
+from tests.support.mlflow_runs import REPOSITORY, SWEEP, open_tracker
+from tests.support.waiting import free_port, wait_until
 
 MAKE = ["make", "--no-print-directory", "-o", f"{sys.prefix}/.installed", f"VENV={sys.prefix}"]
 """With the environment that is running this."""
@@ -88,9 +89,7 @@ def test_the_printed_command_shows_the_runs(tmp_path: Path, empty_store: Path) -
     tracker = open_tracker(odd)
     tracker.start_sweep({}, {}, {})
     assert tracker.finish() == 0
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = f"{ui_command(odd).replace('make', ' '.join(MAKE), 1)} PORT={port}"
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with (tmp_path / "log").open("wb") as log:
