@@ -122,7 +122,8 @@ class Broker:
 def start_broker(name: str, cfg: StoreConfig) -> Any:
     """Start the broker actor `name` on this node, where the token files are; it ends with the driver."""
     here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-        ray.get_runtime_context().get_node_id(), soft=True
+        ray.get_runtime_context().get_node_id(),
+        soft=False,  # a soft one is not asked where an actor takes no CPU: Ray draws a node
     )
     remote = ray.remote(Broker).options(
         name=name, num_cpus=0, max_restarts=DEATHS, max_task_retries=DEATHS, scheduling_strategy=here

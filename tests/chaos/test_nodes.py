@@ -10,7 +10,7 @@ import psutil
 import pytest
 from ray.cluster_utils import Cluster
 
-from tests.chaos.disturbed import EXTRACTOR, TRIAL, Sweep
+from tests.chaos.disturbed import BROKER, EXTRACTOR, TRIAL, Sweep
 from tests.support.sweeps import half_done
 
 pytestmark = pytest.mark.chaos
@@ -44,6 +44,7 @@ def test_a_lost_node_and_one_that_joins_late(undisturbed: Sweep, tiny_model: Pat
         sweep = Sweep(tiny_model, tmp_path, "nodes", RAY_ADDRESS=nodes.address).start()
         sweep.until(lambda: runs_on(lost, TRIAL) and runs_on(lost, EXTRACTOR) and bool(half_done(sweep.directory)))
         sweep.note()
+        assert not runs_on(lost, BROKER), "the token files are where the driver is"
         workers = raylet(lost).children(recursive=True)
         raylet(lost).send_signal(signal.SIGKILL)
         for worker in workers:  # the machine is gone, not one process of it
