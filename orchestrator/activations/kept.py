@@ -1,5 +1,9 @@
 """Which shards are kept: each is made when first asked for or announced, and the least recently used goes first.
 
+What was announced and not yet asked for stays while anything else can go: else readers that want more than there is
+room for drop each other's announcements, and more is made than is ever read. What a trial that failed for good had
+announced therefore stays to the end.
+
 Free of Ray, so that a simulation of a cluster keeps and drops exactly what a sweep would.
 """
 
@@ -21,37 +25,52 @@ class Kept(Generic[T]):
     def __init__(self, most: int, make: Callable[[Key], T], evicted: Callable[[T], None] | None = None) -> None:
         self.most, self._make, self._evicted = most, make, evicted
         self.shards: OrderedDict[Key, T] = OrderedDict()
+        self._announced: set[Key] = set()
+        """Those that nobody has asked for yet."""
         self.counts = dict.fromkeys(("hits", "misses", "prefetched", "evictions"), 0)
 
     def get(self, split: str, index: int, upcoming: Sequence[int]) -> T:
         """One shard; also begins the `upcoming` ones where they fit beside it."""
         key, shards = (split, index), self.shards
-        found = key in shards
-        self.counts["hits" if found else "misses"] += 1
-        if not found:
-            self._begin(key)
+        self.counts["hits" if key in shards else "misses"] += 1
+        if key not in shards:
+            while shards and len(shards) + 1 > self.most:
+                self._evict(self._spent() or next(iter(shards)))
+            shards[key] = self._make(key)
+        self._announced.discard(key)
         shards.move_to_end(key)
-        wanted = [(split, ahead) for ahead in upcoming[: max(self.most - 1, 0)]]
-        for ahead in wanted:
-            if ahead in shards:
-                shards.move_to_end(ahead)
-        for ahead in wanted:
-            if ahead not in shards:
-                self.counts["prefetched"] += 1
-                self._begin(ahead)
+        self._announce([(split, ahead) for ahead in upcoming[: max(self.most - 1, 0)]], key)
         return shards[key]
 
     def drop(self, key: Key) -> None:
         """Forget one, so that it is made anew."""
         self.shards.pop(key, None)
+        self._announced.discard(key)
 
-    def _begin(self, key: Key) -> None:
-        while self.shards and len(self.shards) + 1 > self.most:
-            _, shard = self.shards.popitem(last=False)
-            self.counts["evictions"] += 1
-            if self._evicted:
-                self._evicted(shard)
-        self.shards[key] = self._make(key)
+    def _announce(self, wanted: Sequence[Key], asked: Key) -> None:
+        """Begin those that are not there, as far as others than `asked` can go for them."""
+        for key in wanted:
+            if key in self.shards:
+                self.shards.move_to_end(key)
+        for key in (key for key in wanted if key not in self.shards):
+            while len(self.shards) + 1 > self.most:
+                if (spent := self._spent(asked)) is None:
+                    return
+                self._evict(spent)
+            self.counts["prefetched"] += 1
+            self.shards[key] = self._make(key)
+            self._announced.add(key)
+
+    def _spent(self, but: Key | None = None) -> Key | None:
+        """The least recently used that somebody has asked for."""
+        return next((key for key in self.shards if key not in self._announced and key != but), None)
+
+    def _evict(self, key: Key) -> None:
+        shard = self.shards.pop(key)
+        self._announced.discard(key)
+        self.counts["evictions"] += 1
+        if self._evicted:
+            self._evicted(shard)
 
 
 def next_worker(queued: Sequence[int], given: Sequence[int]) -> int:

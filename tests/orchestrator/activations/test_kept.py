@@ -2,6 +2,9 @@
 
 import random
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from orchestrator.activations.kept import Kept, next_worker
 
 
@@ -29,10 +32,34 @@ def test_what_is_announced_is_made_where_it_fits_and_stays() -> None:
     shards, made, gone = kept(most=3)
     shards.get("train", 0, [1, 2, 3, 4])
     assert made == [0, 1, 2]
-    shards.get("train", 5, [1, 6])
-    assert made == [0, 1, 2, 5, 6]
-    assert gone == [0, 2]
+    shards.get("train", 5, [1, 6])  # 2 is waited for, so 6 has to wait
+    assert (made, gone) == ([0, 1, 2, 5], [0])
+    shards.get("train", 2, [])
+    shards.get("train", 5, [6])
+    assert (made, gone) == ([0, 1, 2, 5, 6], [0, 2])
     assert shards.counts["prefetched"] == 3
+
+
+@given(
+    most=st.integers(1, 12), ahead=st.integers(0, 4),
+    paces=st.lists(st.integers(1, 5), min_size=1, max_size=8), seed=st.integers(0, 9),
+)  # fmt: skip
+def test_readers_of_any_pace_have_no_more_made_than_they_read(
+    most: int, ahead: int, paces: list[int], seed: int
+) -> None:
+    """Each with an order of its own, however little room there is: sharing is never worse than each on its own."""
+    shards, made, gone = kept(most)
+    orders = [random.Random(seed + reader).sample(range(12), 12) for reader in range(len(paces))]
+    done = [0] * len(paces)
+    for turn in range(12 * max(paces)):
+        for reader, pace in enumerate(paces):
+            if turn % pace == 0 and done[reader] < 12:
+                here, *later = orders[reader][done[reader] :]
+                assert shards.get("train", here, later[:ahead]) == here
+                done[reader] += 1
+                assert len(made) - len(gone) <= most
+    assert done == [12] * len(paces)
+    assert len(made) <= 12 * len(paces)
 
 
 def test_one_shard_is_always_kept_and_the_budget_never_exceeded() -> None:

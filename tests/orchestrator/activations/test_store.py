@@ -264,6 +264,28 @@ def test_upcoming_shards_are_started_within_the_budget(
     assert tight.counts()["kept_bytes"] == 3 * SHARD_BYTES
 
 
+def test_a_reader_that_stands_still_stops_no_other(
+    open_store: Any, expected: dict[tuple[str, int, int], bytes]
+) -> None:
+    """Two of the three places are for what it has announced; the other reader's whole epoch goes through the third."""
+    with open_store(kept=3) as store:
+
+        def read(order: list[int]) -> None:
+            for place, index in enumerate(order):
+                found = store.read("train", index, upcoming=tuple(order[place + 1 : place + 3]))
+                assert found.values_TD.tobytes() == expected["train", index, 0]
+                assert store.counts()["kept_bytes"] <= 3 * SHARD_BYTES
+
+        slow, fast = list(range(TRAIN)), list(range(TRAIN))[::-1]
+        read(slow[:1])
+        store.read("train", slow[0], upcoming=(slow[1], slow[2]))
+        read(fast)
+        read(slow[1:])
+        counts = store.until(lambda counts: counts["computed"] == counts["misses"] + counts["prefetched"])
+    assert counts["computed"] <= 2 * TRAIN, "no more than without sharing"
+    assert counts["again"] == counts["computed"] - TRAIN
+
+
 # --- losses ---
 
 
