@@ -50,6 +50,7 @@ class Journal:
         self._lock = threading.Lock()
         self._saved_at, self._unsaved = -math.inf, False
         self._last_step: dict[tuple[str | None, str], int] = {}
+        self._latest = 0
         self.id = ""
         """Hex name of this journal: two sweeps that share a name and an MLflow server are told apart by it."""
         self.experiment: str | None = None
@@ -60,7 +61,9 @@ class Journal:
         for entry, _ in self._read(0):
             if entry["op"] == "journal":
                 self.id = entry["id"]
-            elif entry["op"] == "metrics":
+                continue
+            self._latest = max(self._latest, entry.get("t", 0))
+            if entry["op"] == "metrics":
                 self._last_step.update({(entry["trial"], key): entry["step"] for key in entry["data"]})
             elif entry["op"] == "artifacts":
                 self.uploads.add((entry["trial"], entry["to"]))
@@ -72,11 +75,14 @@ class Journal:
             self.append("journal", None, id=self.id)
 
     def append(self, op: str, trial: str | None, **fields: object) -> None:
-        """Write one entry, stamped with the time in ms. It survives the death of this process, though not of the OS."""
-        entry = {"op": op, "trial": trial, "t": int(time.time() * 1000), **fields}
-        line = redact(json.dumps(entry, default=str)) + "\n"
+        """Write one entry, stamped with the time in ms. It survives the death of this process, though not of the OS.
+
+        Where the clock was set back, the time stands still until it is over: no run ends before it began.
+        """
         with self._lock, self._path.open("a", encoding="utf-8") as file:
-            file.write(line)
+            self._latest = max(self._latest, int(time.time() * 1000))
+            entry = {"op": op, "trial": trial, "t": self._latest, **fields}
+            file.write(redact(json.dumps(entry, default=str)) + "\n")
 
     def append_metrics(self, trial: str | None, metrics: Mapping[str, float], step: int) -> None:
         """Write the metrics not yet written at this or a later step: a restored trial repeats steps it has logged."""

@@ -39,6 +39,16 @@ def test_a_first_line_cut_off_by_a_kill_starts_a_new_journal(storage: Path) -> N
     assert set(runs(default_uri(storage))) == {SWEEP, "mp"}
 
 
+def test_times_never_run_backwards(storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sets the clock back, also between two processes of a sweep: MLflow would show runs that end first."""
+    clock = iter([3.0, 2.0, 1.0, 4.0])
+    monkeypatch.setattr("orchestrator.tracking.journal.time.time", lambda: next(clock))
+    for _ in range(2):
+        Journal(storage).append("params", "mp", params={})
+    Journal(storage).append("params", "mp", params={})
+    assert [entry["t"] for entry in read_entries(storage)] == [3000, 3000, 3000, 4000]
+
+
 GOOD: dict[str, Any] = {
     "journal": {"id": "0" * 32},
     "start": {"params": {"k": "4"}, "tags": {}},
