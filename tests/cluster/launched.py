@@ -6,7 +6,7 @@ import pty
 import subprocess
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import yaml
@@ -34,6 +34,8 @@ class Launched:
 
     def __init__(self, file: Path, home: Path) -> None:
         self.file = file
+        self.tunnels = ExitStack()
+        """What stays open to it: of the person's, not of the cluster's."""
         self.environment = {
             **os.environ, "HOME": str(home), "PATH": f"{BIN}:{os.environ['PATH']}", "RAY_AUTH_MODE": "token",
             "RAY_TMPDIR": str(home), "RAY_API_SERVER_ADDRESS": DASHBOARD, "RAY_USAGE_STATS_ENABLED": "0",
