@@ -1,5 +1,6 @@
 """A process of a sweep is killed, or the whole is asked to end: it goes on, or is continued, and nothing is lost."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.disturbed import BROKER, EXTRACTOR, GCS, RAYLET, TRIAL, Sweep, flip
-from tests.support.sweeps import finish, half_done
+from tests.support.sweeps import finish, finished, half_done
 
 pytestmark = pytest.mark.chaos
 
@@ -18,6 +19,17 @@ def test_a_killed_process_is_made_up_for(title: str, undisturbed: Sweep, tiny_mo
     sweep = Sweep(tiny_model, tmp_path, "killed").start()
     sweep.until_half_done()
     sweep.kill(title)
+    sweep.end(0)
+    sweep.check(undisturbed)
+
+
+def test_a_trial_that_stands_still_stops_no_other(undisturbed: Sweep, tiny_model: Path, tmp_path: Path) -> None:
+    sweep = Sweep(tiny_model, tmp_path, "slow").start()
+    sweep.until_half_done()
+    slow = sweep.pids(TRIAL)[0]
+    os.kill(slow, signal.SIGSTOP)
+    sweep.until(lambda: len(finished(sweep.directory)) == 3)
+    os.kill(slow, signal.SIGCONT)
     sweep.end(0)
     sweep.check(undisturbed)
 
