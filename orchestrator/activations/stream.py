@@ -45,7 +45,8 @@ class TrainStream:
     """Batches of shuffled training tokens; `cursor` restores the stream exactly.
 
     A thread reads the next shards, no more of them than `tokens` tokens are in (all there are, again and again, unless
-    given), and puts them on the device. To be closed, or used in a `with`.
+    given), and puts them on the device. To be closed, or used in a `with`. Raises ValueError for a cursor beyond the
+    shards there are.
     """
 
     def __init__(
@@ -61,6 +62,8 @@ class TrainStream:
         self.reader, self.shards, self.seed, self.tokens = reader, shards, seed, tokens
         self.device = torch.device(device)
         self.cursor = Cursor(**(cursor or {}))
+        if self.cursor.position >= shards:
+            raise ValueError(f"cursor: {self.cursor.position} shards are done of {shards}")
         self._ahead: Ahead[Ready] | None = None
         self._shard: Ready | None = None
 
@@ -113,6 +116,8 @@ class TrainStream:
                 left = None if self.tokens is None else self.tokens + self.cursor.offset
                 self._ahead = Ahead(self._to_come(self.cursor.epoch, self.cursor.position, left), AHEAD)
             self._shard = next(self._ahead)
+            if self.cursor.offset > self._shard.tokens:
+                raise ValueError(f"cursor: {self.cursor.offset} tokens are done of a shard of {self._shard.tokens}")
             if self.cursor.offset == 0:
                 self.cursor.excluded_first += self._shard.excluded_first
                 self.cursor.excluded_massive += self._shard.excluded_massive

@@ -10,12 +10,18 @@ import logging
 import re
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from models.checkpoint import STATE_FILE
+from models.checks import is_number
+from models.files import read_object
 from models.training import Trainer
+from orchestrator.activations.stream import Cursor
 from orchestrator.atomic import atomic_directory
 from orchestrator.errors import one_line
+from orchestrator.saved import is_count
 from orchestrator.storage.copies import pull, push
 from orchestrator.storage.remote import Remote
 from orchestrator.trials.results import CHECKPOINT_PREFIX as PREFIX
@@ -51,6 +57,7 @@ class Checkpoints:
                     with atomic_directory(checkpoint) as unfinished:
                         pull(self.remote.below(name), unfinished)
                 _check(checkpoint)
+                _check_cursor(checkpoint / STATE_FILE)
                 return trainer.restore(checkpoint)
             except (FileNotFoundError, ValueError) as error:
                 log.warning("a checkpoint is dropped, and the one before serves: %s", error)
@@ -123,6 +130,17 @@ def _check(checkpoint: Path) -> None:
     for name, written in sums.items():
         if Path(name).name != name or _checksum(checkpoint / name) != written:
             raise ValueError(f"{checkpoint / name}: is not what was written, by its checksum")
+
+
+def _check_cursor(file: Path) -> None:
+    """Raises ValueError for what is no place in a stream of shards."""
+    cursor = read_object(file).get("cursor")
+    places = {field.name for field in fields(Cursor)}
+    if not isinstance(cursor, dict) or not all(
+        is_count(value) if name in places else name == "train_seconds" and is_number(value) and value >= 0
+        for name, value in cursor.items()
+    ):
+        raise ValueError(f"{file}: its cursor is no place in a stream of shards")
 
 
 def _checksum(file: Path) -> str:

@@ -103,6 +103,13 @@ def test_an_epoch_has_every_ordinary_token_once(seed: int) -> None:
     assert epochs[0] != epochs[1] != epochs[2]
 
 
+def test_a_cursor_beyond_what_there_is_is_told() -> None:
+    with pytest.raises(ValueError, match="cursor: 3 shards are done of 3"):
+        stream(cursor={"position": len(SHARD_ROWS)})
+    with pytest.raises(ValueError, match="cursor: 999 tokens are done of a shard of"):
+        stream(cursor={"offset": 999}).next_batch(1)
+
+
 @pytest.mark.parametrize("batch", [1, 7, 24, 28, 50, 200], ids=lambda batch: f"batch{batch}")
 def test_batches_of_any_size_cut_the_same_order(batch: int) -> None:
     """Smaller than a shard, dividing none, larger than a shard, larger than an epoch."""

@@ -36,12 +36,12 @@ def test_a_damaged_checkpoint_is_dropped_with_a_warning(
     trainer, batches = make_trainer("mp"), make_batches(2)
     start(trainer, batches)
     step(trainer, batches[0])
-    Checkpoints(tmp_path).write(trainer, {"shard": 1})
+    Checkpoints(tmp_path).write(trainer, {"position": 1})
     shutil.copytree(tmp_path / "step-00000001", tmp_path / "step-00000002")
     DAMAGES[damage](tmp_path / "step-00000002")
 
     again = make_trainer("mp", seed=5)
-    assert Checkpoints(tmp_path).restore(again) == {"shard": 1}, "the one before serves"
+    assert Checkpoints(tmp_path).restore(again) == {"position": 1}, "the one before serves"
     torch.testing.assert_close(weights(again), weights(trainer), rtol=0, atol=0)
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
     assert "step-00000002" in caplog.text
@@ -51,6 +51,17 @@ def test_a_damaged_checkpoint_is_dropped_with_a_warning(
     assert Checkpoints(tmp_path).restore(fresh) is None
     torch.testing.assert_close(weights(fresh), weights(untouched), rtol=0, atol=0)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("cursor", [{"shard": 1}, {"position": -1}, {"offset": 1.5}, {"epoch": True},
+                                    {"train_seconds": "1"}, {"train_seconds": -1.0}])  # fmt: skip
+def test_a_cursor_that_is_no_place_is_dropped(cursor: dict[str, object], tmp_path: Path) -> None:
+    trainer, batches = make_trainer("topk"), make_batches(1)
+    start(trainer, batches)
+    Checkpoints(tmp_path).write(trainer, cursor)
+    assert Checkpoints(tmp_path).restore(make_trainer("topk")) is None
+    Checkpoints(tmp_path).write(trainer, {"epoch": 1, "position": 2, "train_seconds": 0.5})
+    assert Checkpoints(tmp_path).restore(make_trainer("topk")) == {"epoch": 1, "position": 2, "train_seconds": 0.5}
 
 
 def test_two_are_kept(tmp_path: Path) -> None:
