@@ -3,11 +3,16 @@
 import os
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 import torch
+
+if TYPE_CHECKING:
+    from tests.support.s3_server import S3Server
 
 # The same examples every time, here and in CI, however long one takes; others with --hypothesis-profile=default
 # --hypothesis-seed=N.
@@ -68,3 +73,12 @@ def storage(tmp_path: Path, empty_store: Path) -> Path:
     """A directory with an MLflow store of its own that has no runs yet."""
     shutil.copy(empty_store, tmp_path / "mlflow.db")
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator["S3Server"]:
+    from tests.support.s3_server import S3Server  # boto3 is not on machines that run tests of GPUs alone
+
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    yield server
+    server.stop()

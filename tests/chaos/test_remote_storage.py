@@ -11,14 +11,14 @@ from orchestrator.storage.address import home_of
 from tests.support.s3_server import BUCKET, S3Server
 from tests.support.sweeps import SCRIPT, command, descendants, finish, gone, results, runs_of, until
 
-pytestmark = pytest.mark.sweep
 STORAGE = Path(f"s3://{BUCKET}/ours")
 
 
 @pytest.fixture
 def caches(s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine's own files, the packaged model's not among them."""
-    for name, value in (s3_server.environment | {"XDG_CACHE_HOME": str(tmp_path)}).items():
+    ours = {"XDG_CACHE_HOME": str(tmp_path), "RAY_ADDRESS": "local"}
+    for name, value in (s3_server.environment | ours).items():
         monkeypatch.setenv(name, value)
     return tmp_path
 
@@ -29,6 +29,7 @@ def sweep(tiny_model: Path, storage: str, name: str) -> list[str]:
     return [word for word in words if word != "none"]
 
 
+@pytest.mark.chaos
 def test_a_sweep_goes_on_on_another_machine(tiny_model: Path, s3_server: S3Server, caches: Path) -> None:
     finish(*sweep(tiny_model, str(caches / "plain"), "plain"))
     expected = results(caches / "plain", "plain")
@@ -60,6 +61,7 @@ def test_a_sweep_goes_on_on_another_machine(tiny_model: Path, s3_server: S3Serve
     assert "error: name 'moved': exists in s3://" in refused
 
 
+@pytest.mark.sweep
 def test_a_bucket_that_is_not_there_is_one_line(tiny_model: Path, s3_server: S3Server, caches: Path) -> None:
     said = finish(*sweep(tiny_model, "s3://no-such-bucket/x", "lost"), expect=2)
     assert said.splitlines()[-1].startswith("error: storage 's3://no-such-bucket/x': cannot be ")
