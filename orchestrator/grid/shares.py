@@ -13,6 +13,8 @@ SHARED_FRACTION = 0.1
 TRIALS_PER_EXTRACTOR = 8
 """GPUs for trials that one extracting GPU is assumed to feed."""
 
+A_BYTE = 1
+"""Of memory: Ray draws a node for an actor that asks for nothing, whatever its strategy says."""
 EXTRACTORS_PER_NODE = 4
 """Language models loaded on a machine without GPUs, at most; one per core below that."""
 
@@ -55,7 +57,7 @@ def share(hardware: Hardware, gpus_per_trial: float | None, models: int = 1) -> 
         # because the threads of one would wait for each other wherever a trial has taken a core.
         cores = max(1, hardware.cpus // hardware.nodes)
         per_node = max(1, min(cores, EXTRACTORS_PER_NODE) // models)
-        options = {"num_cpus": 0, "scheduling_strategy": "SPREAD"}
+        options = {"num_cpus": 0, "memory": A_BYTE, "scheduling_strategy": "SPREAD"}
         return Shares({"cpu": 1}, max(1, hardware.cpus), hardware.nodes * per_node, options, cores // per_node)
     few = hardware.gpus < FEW_GPUS
     of_each = 1 if few else -(-hardware.gpus // (TRIALS_PER_EXTRACTOR + 1) // models)
