@@ -25,6 +25,7 @@ from orchestrator.grid.cells import Cell
 from orchestrator.storage.address import home_of
 from orchestrator.tracking.endings import UNFINISHED, killed_if_raised, log_result, log_scores, sweep_status
 from orchestrator.tracking.environment import environment_tags
+from orchestrator.tracking.metrics import METRICS
 from orchestrator.tracking.records import journal_records
 from orchestrator.tracking.tracker import Tracker
 from orchestrator.trials.results import TRIALS_DIRECTORY, result_of, scores_of
@@ -74,6 +75,7 @@ def open_sweep(
     tracker = Tracker(cfg.tracking_uri, experiment, str(cfg.name), home_of(cfg.storage), directory / TRACKING_DIRECTORY)
     identities = {f"{what}.{model}": text for model, i in inputs.items() for what, text in i.identity.items()}
     tracker.start_sweep(cfg.params(), {**tags, **identities}, cfg.to_json())
+    tracker.save_view(METRICS, len(cfg.seed))
     return tracker
 
 
@@ -97,6 +99,8 @@ def outcome_of(
     tracker.log_artifacts(None, directory / "comparison.md")
     if (directory / COMPARISONS).is_dir():
         tracker.log_artifacts(None, directory / COMPARISONS, COMPARISONS)
+    measured = {key for found in (*results.values(), *(each["metrics"] for each in scores.values())) for key in found}
+    tracker.save_view({*METRICS, *measured}, len({job.cell.seed for job in jobs}))
     figures = directory / "figures"
     if write_figures(directory.name, journal_records(directory / TRACKING_DIRECTORY), figures):
         tracker.log_artifacts(None, figures, "figures")

@@ -109,6 +109,7 @@ def run(cfg: ToyConfig, grid: Sequence[Cell], directory: Path, experiment: str) 
             (directory / "comparison.md").write_text(table + "\n", encoding="utf-8")
             (directory / "results.json").write_text(json.dumps({"results": results}, indent=2), encoding="utf-8")
             tracker.log_artifacts(None, directory / "comparison.md")
+            tracker.save_view({key for result in results.values() for key in result}, len(cfg.seed))
         failed = {name: result["failure"] for name, result in results.items() if "failure" in result}
         unsent = tracker.finish("FAILED" if failed else "FINISHED")
     return Outcome(table, None, failed, {}, {}, tracker.comparison_url(), unsent)

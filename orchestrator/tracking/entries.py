@@ -86,6 +86,7 @@ FIELDS: dict[str, dict[str, Check]] = {
     },
     "params": {"params": are_texts},
     "metrics": {"step": _is_step, "data": _are_numbers},
+    "view": {"tags": are_texts},
     "artifacts": {"path": _is_text, "to": _is_text_or_none},
     "end": {"status": lambda value: value in STATUSES, "failure": _is_text_or_none},
 }  # fmt: skip

@@ -1,21 +1,23 @@
-"""What the code runs on, as tags of a run: commit, versions, machine."""
+"""Who runs which code on what, as tags of a run; by MLflow's own names where it has columns for them."""
 
+import getpass
 import os
 import platform
 import re
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
 import torch
 
+from orchestrator.redaction import redact
+
 
 def environment_tags() -> dict[str, str]:
-    """What the code runs on: git commit, package versions, host, CPU and GPUs; what cannot be found out is left out."""
+    """User, script, git commit, package versions, host, CPU and GPUs; what cannot be found out is left out."""
     tags = {"version.python": platform.python_version(), "host": platform.node(), "cpu.count": str(os.cpu_count())}
-    # An installed copy may lie inside someone's checkout without being part of it.
-    if _git("ls-files", "__init__.py") and (commit := _git("rev-parse", "HEAD")):
-        tags |= {"git.commit": commit, "git.dirty": str(bool(_git("status", "--porcelain"))).lower()}
+    tags |= {"mlflow.source.name": _script(), "mlflow.source.type": "LOCAL", **_user(), **_commit()}
     for package in ("torch", "triton", "ray", "transformers", "mlflow"):
         try:
             tags[f"version.{package}"] = metadata.version(package)
@@ -29,6 +31,34 @@ def environment_tags() -> dict[str, str]:
     if torch.cuda.is_available():
         tags["gpu"] = ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
     return tags
+
+
+def _user() -> dict[str, str]:
+    try:
+        return {"mlflow.user": getpass.getuser()}
+    except (KeyError, OSError):  # of a container, where nobody has that number
+        return {}
+
+
+def _script() -> str:
+    """The program that runs, by its place in the repository where it is there."""
+    script = Path(sys.argv[0])
+    repository = Path(__file__).resolve().parents[2]
+    return str(script.resolve().relative_to(repository)) if script.resolve().is_relative_to(repository) else script.name
+
+
+def _commit() -> dict[str, str]:
+    """The commit of this checkout. An installed copy may lie inside someone's checkout without being part of it."""
+    if not _git("ls-files", "__init__.py") or not (commit := _git("rev-parse", "HEAD")):
+        return {}
+    origin = _git("remote", "get-url", "origin") or ""
+    found = {
+        "commit": commit,
+        "dirty": str(bool(_git("status", "--porcelain"))).lower(),
+        "branch": _git("symbolic-ref", "--short", "--quiet", "HEAD"),  # none where a commit is checked out by itself
+        "repoURL": None if Path(origin).is_absolute() else redact(origin),
+    }
+    return {f"mlflow.source.git.{name}": value for name, value in found.items() if value}
 
 
 def _git(*command: str) -> str | None:

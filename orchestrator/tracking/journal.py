@@ -50,7 +50,8 @@ class Journal:
         self._lock = threading.Lock()
         self._saved_at, self._unsaved = -math.inf, False
         self._last_step: dict[tuple[str | None, str], int] = {}
-        self._latest = 0
+        self.began = self._latest = 0
+        """Times in ms: of the first entry, and of the last."""
         self.id = ""
         """Hex name of this journal: two sweeps that share a name and an MLflow server are told apart by it."""
         self.experiment: str | None = None
@@ -59,11 +60,11 @@ class Journal:
         """Trials and artifact paths of what was to be uploaded when this journal was opened."""
         self._close_torn_line()
         for entry, _ in self._read(0):
+            if is_count(time_ms := entry.get("t")):  # the first entry of older journals may have none
+                self.began, self._latest = self.began or time_ms, max(self._latest, time_ms)
             if entry["op"] == "journal":
                 self.id = entry["id"]
-                continue
-            self._latest = max(self._latest, entry.get("t", 0))
-            if entry["op"] == "metrics":
+            elif entry["op"] == "metrics":
                 self._last_step.update({(entry["trial"], key): entry["step"] for key in entry["data"]})
             elif entry["op"] == "artifacts":
                 self.uploads.add((entry["trial"], entry["to"]))
@@ -81,6 +82,7 @@ class Journal:
         """
         with self._lock, self._path.open("a", encoding="utf-8") as file:
             self._latest = max(self._latest, int(time.time() * 1000))
+            self.began = self.began or self._latest
             entry = {"op": op, "trial": trial, "t": self._latest, **fields}
             file.write(redact(json.dumps(entry, default=str)) + "\n")
 

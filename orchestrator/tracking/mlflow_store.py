@@ -2,10 +2,14 @@
 
 import logging
 import os
+import re
+from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import quote
 
 from mlflow.exceptions import MlflowException
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
 from requests import HTTPError
 from sqlalchemy.engine import make_url
 
@@ -59,6 +63,18 @@ def quieten_mlflow() -> None:
     # MLflow silences alembic itself, but not its own lines about the migrations of a new SQLite file.
     # Of an error it logs a traceback with all its SQL; we say it in a line.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
+
+def server_version(uri: str) -> tuple[int, int]:
+    """Major and minor release of what shows this store; (0, 0) for a server that does not say."""
+    said = version("mlflow")
+    if uri.startswith(("http://", "https://")):
+        try:
+            said = http_request(get_default_host_creds(uri), "/version", "GET", max_retries=0, timeout=10).text
+        except MlflowException:
+            return 0, 0
+    found = re.match(r"(\d{1,4})\.(\d{1,4})", said)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def is_final(error: Exception) -> bool:

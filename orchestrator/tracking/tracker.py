@@ -7,7 +7,8 @@ nor dies with it, and a restarted sweep goes on with the same runs. To be used i
 import json
 import posixpath
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlencode
@@ -17,7 +18,8 @@ from orchestrator.names import digest, plain
 from orchestrator.redaction import redact
 from orchestrator.tracking.delivery import Delivery
 from orchestrator.tracking.journal import PARENT, Journal
-from orchestrator.tracking.mlflow_store import check_database, default_uri, quieten_mlflow
+from orchestrator.tracking.mlflow_store import check_database, default_uri, quieten_mlflow, server_version
+from orchestrator.tracking.views import SINCE, saved_view, view_url
 from orchestrator.tracking.writer import Writer
 
 _MAX_REASON = 5000
@@ -30,7 +32,7 @@ class Tracker:
 
     def __init__(self, uri: str | None, experiment: str, sweep: str, storage: Path, journal_dir: Path) -> None:
         """Continue the journal in `journal_dir`, or start one. `uri` None: see `default_uri`."""
-        self._uri = uri or default_uri(storage)
+        self._uri, self._sweep = uri or default_uri(storage), sweep
         # Any other store knows best where its artifacts go.
         artifact_root = (storage.resolve() / "mlartifacts").as_uri() if self._uri.startswith("sqlite") else None
         check_database(self._uri)
@@ -61,6 +63,11 @@ class Tracker:
     def log_params(self, trial: str | None, params: Mapping[str, object]) -> None:
         """Add parameters. MLflow refuses to change one that is set: the first value stays, with a warning."""
         self._append("params", trial, params=_texts(params))
+
+    def save_view(self, metrics: Collection[str], seeds: int) -> None:
+        """Save, or renew, the view of this sweep in MLflow's UI; `metrics` are those that its trials have."""
+        tags = saved_view(self._journal.id, self._sweep, metrics, seeds, self._journal.began, int(time.time() * 1000))
+        self._append("view", None, tags=tags)
 
     def log_artifacts(
         self, trial: str | None, directory: Path, artifact_path: str | None = None, *, once: bool = False
@@ -103,6 +110,7 @@ class Tracker:
     def comparison_url(self, base_url: str = "http://127.0.0.1:5000") -> str | None:
         """The page of MLflow's UI that compares all trials; None before MLflow has any.
 
+        That is the sweep's saved view, or the plain comparison where MLflow is too old, or does not say how old.
         `base_url` is where `mlflow ui` shows the SQLite store; a tracking server's own address takes its place.
         """
         state = self._journal.state
@@ -110,6 +118,8 @@ class Tracker:
         if not trials:
             return None
         base = redact(self._uri) if self._uri.startswith(("http://", "https://")) else base_url
+        if server_version(self._uri) >= SINCE:
+            return view_url(base, state.experiment_id, self._journal.id)
         query = {"runs": json.dumps(trials, separators=(",", ":")), "experiments": json.dumps([state.experiment_id])}
         return f"{base.rstrip('/')}/#/compare-runs?{urlencode(query)}"
 

@@ -5,7 +5,8 @@ carries the journal's time stamp, which makes MLflow's database recognise it.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import chain, islice, takewhile
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from orchestrator.errors import shown
 from orchestrator.tracking.entries import Entry
 from orchestrator.tracking.journal import PARENT, Journal, State
 from orchestrator.tracking.mlflow_store import brief, is_final
+from orchestrator.tracking.views import TAG as VIEW
 
 _logger = logging.getLogger(__name__)
 
@@ -93,6 +95,8 @@ class Writer:
             self._log(run_id, [*params, *(RunTag(key, value) for key, value in entry.get("tags", {}).items())])
         if entry.get("config") is not None:
             self._accepted("config.json", lambda: client.log_dict(run_id, entry["config"], "config.json"))
+        if entry["op"] == "view":
+            self._save_view(entry["tags"])
         if entry["op"] == "artifacts" and self._is_ours(Path(entry["path"])):
             upload = client.log_artifacts if Path(entry["path"]).is_dir() else client.log_artifact
             self._accepted(entry["path"], lambda: upload(run_id, entry["path"], entry["to"]))
@@ -100,6 +104,13 @@ class Writer:
             if entry["failure"] is not None:
                 self._log(run_id, [RunTag("failure_reason", entry["failure"])])
             self._accepted("an end", lambda: client.set_terminated(run_id, entry["status"], entry["t"]))
+
+    def _save_view(self, tags: Mapping[str, str]) -> None:
+        experiment = self._journal.state.experiment_id
+        for key, value in tags.items():
+            if key.startswith(VIEW):  # a journal that somebody else wrote may name any tag
+                save = partial(self._client.set_experiment_tag, experiment, key, value)
+                self._accepted("a saved view", save)
 
     def _is_ours(self, path: Path) -> bool:
         """Whether it lies in the sweep's directory: a journal that somebody else wrote may name any file of yours."""

@@ -49,7 +49,7 @@ def test_every_trial_is_scored_from_one_forward_per_shard(undisturbed: str, stor
     assert counters["shards_computed"] == SHARDS
     assert counters["shards_evictions"] == 0
     assert "| layers.2.mlp | 8 | 4 |" in undisturbed
-    assert "compare-runs" in undisturbed
+    assert "viewStateShareKey" in undisturbed
 
 
 def test_mlflow_has_a_parent_and_a_nested_run_per_trial(undisturbed: str, storage: Path) -> None:

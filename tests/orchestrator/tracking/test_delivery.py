@@ -158,4 +158,4 @@ def test_nothing_is_lost_while_the_server_is_away(server: Server, tmp_path: Path
     listed = MlflowClient(tracking_uri=server.uri).list_artifacts(mp.info.run_id, "checkpoint")
     assert [item.path for item in listed] == ["checkpoint/cfg.json"]
     url = tracker.comparison_url("http://elsewhere")
-    assert url is not None and url.startswith(f"{server.uri}/#/compare-runs?")
+    assert url is not None and url.startswith(f"{server.uri}/#/experiments/1/runs?viewStateShareKey=")

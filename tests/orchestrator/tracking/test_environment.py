@@ -27,5 +27,5 @@ def test_environment_tags_name_the_commit_and_the_versions() -> None:
     assert {"version.torch", "version.ray", "version.mlflow", "host", "cpu.model", "cpu.count"} <= set(tags)
     assert all(isinstance(value, str) and value for value in tags.values())
     if (REPOSITORY / ".git").exists():
-        assert re.fullmatch("[0-9a-f]{40}", tags["git.commit"])
-        assert tags["git.dirty"] in ("true", "false")
+        assert re.fullmatch("[0-9a-f]{40}", tags["mlflow.source.git.commit"])
+        assert tags["mlflow.source.git.dirty"] in ("true", "false")

@@ -66,7 +66,10 @@ def test_a_sweep_is_a_parent_with_a_child_per_trial(storage: Path) -> None:
     assert (storage / "mlartifacts" / mp.info.run_id / "artifacts" / "fvu.txt").read_text(encoding="utf-8") == "figure"
 
 
-def test_the_comparison_page_is_given_every_trial_and_the_experiment(storage: Path) -> None:
+def test_an_older_mlflow_is_given_every_trial_and_the_experiment(
+    storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.tracking.tracker.SINCE", (99, 0))
     tracker = open_tracker(storage)
     for trial in ("a", "b"):
         tracker.start_trial(trial, {}, {})
