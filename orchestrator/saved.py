@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from orchestrator.errors import UserError
 
@@ -10,7 +10,7 @@ LARGEST = 2**63 - 1
 """What databases and tensors count up to; a longer number would end as an overflow anywhere."""
 
 
-def is_count(value: object) -> bool:
+def is_count(value: object) -> TypeGuard[int]:
     """Whether it is a whole number that can be counted to."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST
 

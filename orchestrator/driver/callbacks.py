@@ -7,9 +7,10 @@ from typing import Any
 
 from ray import tune
 
+from orchestrator.driver.notes import trial_note
 from orchestrator.tracking.endings import log_result
 from orchestrator.tracking.metrics import metrics_of
-from orchestrator.tracking.tracker import Tracker
+from orchestrator.tracking.tracker import NOTE, Tracker
 from orchestrator.trials.results import fetch, result_of
 from orchestrator.trials.trial import TrialJob
 
@@ -67,7 +68,7 @@ class Tracking(DriverCallback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Open, or continue, the trial's run."""
         cell = self.job_of(trial).cell
-        self.tracker.start_trial(cell.name, cell.params, self.tags)
+        self.tracker.start_trial(cell.name, cell.params, {**self.tags, NOTE: trial_note(cell)})
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any

@@ -15,6 +15,7 @@ from orchestrator.driver.callbacks import TRIAL, Tracking
 from orchestrator.driver.claims import TRACKING_DIRECTORY
 from orchestrator.driver.inputs import Inputs
 from orchestrator.driver.interruption import Interruption
+from orchestrator.driver.notes import sweep_note, trial_note
 from orchestrator.driver.prepare import Prepared
 from orchestrator.driver.progress import Progress
 from orchestrator.driver.report import COMPARISONS, Outcome, add_counters, write_report
@@ -26,8 +27,8 @@ from orchestrator.storage.address import home_of
 from orchestrator.tracking.endings import UNFINISHED, killed_if_raised, log_result, log_scores, sweep_status
 from orchestrator.tracking.environment import environment_tags
 from orchestrator.tracking.metrics import METRICS
-from orchestrator.tracking.records import journal_records
-from orchestrator.tracking.tracker import Tracker
+from orchestrator.tracking.records import RESULTS, journal_records, write_results
+from orchestrator.tracking.tracker import NOTE, Tracker
 from orchestrator.trials.results import TRIALS_DIRECTORY, result_of, scores_of
 from orchestrator.trials.trial import TrialJob, run_trial
 
@@ -47,7 +48,7 @@ def run(
     tracker = open_sweep(prepared, inputs, directory, experiment, tags)
     for name, result in finished.items():
         job = by_name[name]
-        tracker.start_trial(name, job.cell.params, tags)
+        tracker.start_trial(name, job.cell.params, {**tags, NOTE: trial_note(job.cell)})
         log_result(tracker, name, job.directory, result)
         log_scores(tracker, name, job.directory)
     tracking = Tracking(by_name, tracker, tags)
@@ -96,13 +97,17 @@ def outcome_of(
     session, counters = add_counters(directory / "counters.json", brokers.counters(started))
     tracker.log_metrics(None, counters, step=session)
     table = write_report(directory, grid, results, scores, counters)
+    tracker.describe(None, sweep_note(table, tracker.command, environment_tags()))
     tracker.log_artifacts(None, directory / "comparison.md")
     if (directory / COMPARISONS).is_dir():
         tracker.log_artifacts(None, directory / COMPARISONS, COMPARISONS)
     measured = {key for found in (*results.values(), *(each["metrics"] for each in scores.values())) for key in found}
     tracker.save_view({*METRICS, *measured}, len({job.cell.seed for job in jobs}))
     figures = directory / "figures"
-    if write_figures(directory.name, journal_records(directory / TRACKING_DIRECTORY), figures):
+    records = journal_records(directory / TRACKING_DIRECTORY)
+    write_results(records, directory / RESULTS)
+    tracker.log_artifacts(None, directory / RESULTS)
+    if write_figures(directory.name, records, figures):
         tracker.log_artifacts(None, figures, "figures")
     failed = {name: result["failure"] for name, result in results.items() if "failure" in result}
     unsent = tracker.finish(sweep_status(failed | unscored))

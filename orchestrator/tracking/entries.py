@@ -75,8 +75,8 @@ def _is_name(value: object) -> bool:
     return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{1,64}", value) is not None
 
 
-OPTIONAL = ("config", "experiment")
-"""Of a sweep's own start alone."""
+OPTIONAL = ("config", "experiment", "tags")
+"""The former two of a sweep's own start alone; tags of what is added to a run."""
 STATUSES = ("FINISHED", "FAILED", "KILLED")
 
 FIELDS: dict[str, dict[str, Check]] = {
@@ -84,7 +84,7 @@ FIELDS: dict[str, dict[str, Check]] = {
     "start": {
         "params": are_texts, "tags": are_texts, "config": _is_object_or_none, "experiment": _is_text_or_none,
     },
-    "params": {"params": are_texts},
+    "params": {"params": are_texts, "tags": lambda value: value is None or are_texts(value)},
     "metrics": {"step": _is_step, "data": _are_numbers},
     "view": {"tags": are_texts},
     "artifacts": {"path": _is_text, "to": _is_text_or_none},

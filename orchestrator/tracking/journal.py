@@ -24,6 +24,8 @@ _logger = logging.getLogger(__name__)
 JOURNAL_FILE = "journal.jsonl"
 SAVE_S = 1.0
 """Progress is noted on disk no more often: what is sent again has no effect, and the note grows with the trials."""
+COMMAND = "command"
+"""Tag of the parent run."""
 PARENT = ""
 """The parent run's place among the names of trials."""
 
@@ -56,6 +58,8 @@ class Journal:
         """Hex name of this journal: two sweeps that share a name and an MLflow server are told apart by it."""
         self.experiment: str | None = None
         """The experiment that the sweep began in; None before it began, and in journals of older versions."""
+        self.command: str | None = None
+        """The command line that the sweep began with."""
         self.uploads: set[tuple[str | None, str | None]] = set()
         """Trials and artifact paths of what was to be uploaded when this journal was opened."""
         self._close_torn_line()
@@ -69,6 +73,8 @@ class Journal:
             elif entry["op"] == "artifacts":
                 self.uploads.add((entry["trial"], entry["to"]))
             self.experiment = self.experiment or entry.get("experiment")
+            if entry["op"] == "start":
+                self.command = self.command or entry["tags"].get(COMMAND)
         if self.id:
             self.state = self._load_state()
         else:

@@ -8,9 +8,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet
+
+from orchestrator.atomic import atomic_file
 from orchestrator.grid.config import AXES
 from orchestrator.tracking.journal import read_entries
 
+COUNTS = ("k", "expansion_factor", "seed")
+"""Axes that are numbers."""
+RESULTS = "results.parquet"
+"""A table of all trials of a sweep, in its directory and among its run's artifacts."""
 Point = tuple[str, int, float]
 """Metric, step, value."""
 
@@ -60,9 +68,21 @@ def journal_records(directory: Path) -> list[TrialRecord]:
     return records_of(sweep_params, [(given, points[trial]) for trial, given in params.items()])
 
 
+def write_results(records: Iterable[TrialRecord], path: Path) -> None:
+    """A row per trial: the axes of the grid, the last value of every metric (float64, null where it has none)."""
+    rows = list(records)
+    columns: dict[str, pa.Array] = {}
+    for axis in AXES:
+        columns[axis] = pa.array([getattr(row, axis) for row in rows], pa.int64() if axis in COUNTS else pa.string())
+    for metric in sorted({metric for row in rows for metric in row.metrics}):
+        columns[metric] = pa.array([row.metrics.get(metric) for row in rows], pa.float64())
+    with atomic_file(path) as unfinished:
+        pa.parquet.write_table(pa.table(columns), unfinished)
+
+
 def _is_trial(params: Mapping[str, str]) -> bool:
     """Whether it has every axis, and numbers where they are numbers."""
-    numbers = (params.get(axis, "") for axis in ("k", "expansion_factor", "seed"))
+    numbers = (params.get(axis, "") for axis in COUNTS)
     return all(axis in params for axis in AXES) and all(re.fullmatch(r"\d{1,18}", number) for number in numbers)
 
 

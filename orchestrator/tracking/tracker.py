@@ -7,6 +7,8 @@ nor dies with it, and a restarted sweep goes on with the same runs. To be used i
 import json
 import posixpath
 import re
+import shlex
+import sys
 import time
 from collections.abc import Collection, Mapping
 from functools import partial
@@ -17,11 +19,12 @@ from orchestrator.errors import UserError
 from orchestrator.names import digest, plain
 from orchestrator.redaction import redact
 from orchestrator.tracking.delivery import Delivery
-from orchestrator.tracking.journal import PARENT, Journal
+from orchestrator.tracking.journal import COMMAND, PARENT, Journal
 from orchestrator.tracking.mlflow_store import check_database, default_uri, quieten_mlflow, server_version
 from orchestrator.tracking.views import SINCE, saved_view, view_url
 from orchestrator.tracking.writer import Writer
 
+NOTE = "mlflow.note.content"
 _MAX_REASON = 5000
 _MAX_KEY = 250
 _KEY = r"[\w.\- :/]+"
@@ -47,9 +50,20 @@ class Tracker:
 
     def start_sweep(self, params: Mapping[str, object], tags: Mapping[str, str], config: Mapping[str, object]) -> None:
         """Open the parent run, or reopen it; `config` becomes its artifact `config.json`."""
+        tags = {**tags, COMMAND: self.command}
         self._append(
             "start", None, params=_texts(params), tags=_tags(tags), config=dict(config), experiment=self._experiment
         )
+
+    @property
+    def command(self) -> str:
+        """The command line that the sweep began with, without secrets."""
+        self._journal.command = self._journal.command or redact(shlex.join(["python", *sys.argv]))
+        return self._journal.command
+
+    def describe(self, trial: str | None, note: str) -> None:
+        """Set what MLflow shows as the description of a run, in Markdown."""
+        self._append("params", trial, params={}, tags={NOTE: note})
 
     def start_trial(self, trial: str, params: Mapping[str, object], tags: Mapping[str, str]) -> None:
         """Open the child run of `trial`, or reopen it."""

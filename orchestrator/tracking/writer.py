@@ -92,7 +92,7 @@ class Writer:
             self._accepted("a restart", lambda: client.update_run(run_id, status="RUNNING"))
         if entry["op"] in ("start", "params"):
             params = [Param(key, value) for key, value in entry["params"].items()]
-            self._log(run_id, [*params, *(RunTag(key, value) for key, value in entry.get("tags", {}).items())])
+            self._log(run_id, [*params, *(RunTag(key, value) for key, value in (entry.get("tags") or {}).items())])
         if entry.get("config") is not None:
             self._accepted("config.json", lambda: client.log_dict(run_id, entry["config"], "config.json"))
         if entry["op"] == "view":

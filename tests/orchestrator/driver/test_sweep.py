@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pandas
 import pytest
 from mlflow.tracking import MlflowClient
 
@@ -67,7 +68,11 @@ def test_mlflow_has_a_parent_and_a_nested_run_per_trial(undisturbed: str, storag
         assert "train_seconds" not in found[run.info.run_name]  # it differs where all else is the same
         assert {file.path for file in client.list_artifacts(run.info.run_id, "checkpoint")} == {
             "checkpoint/README.md", "checkpoint/cfg.json", "checkpoint/sae.safetensors"}  # fmt: skip
+        assert f"Variant {run.data.params['variant']} with k = 4 of 256 latents" in run.data.tags["mlflow.note.content"]
     assert parent.data.metrics["shards_computed"] == SHARDS
+    note = parent.data.tags["mlflow.note.content"]
+    assert "| layers.2.mlp | 8 | 4 |" in note and " --name undisturbed " in note and "cores of" in note
+    assert {"mlflow.user", "mlflow.source.name", "mlflow.source.git.commit"} <= set(parent.data.tags)
     assert {"config.json", "figures", "comparison.md"} <= {f.path for f in client.list_artifacts(parent.info.run_id)}
 
 
@@ -84,6 +89,20 @@ def test_figures_are_logged_and_can_be_drawn_from_mlflow_alone(undisturbed: str,
     assert {file.name for file in (tmp_path / "again").iterdir()} == names
     for name in names:
         assert (tmp_path / "again" / name).read_bytes() == (storage / "undisturbed" / "figures" / name).read_bytes()
+
+
+def test_results_are_a_table_of_their_own(undisturbed: str, storage: Path) -> None:
+    """Among the artifacts too, for whoever has no MLflow at hand."""
+    table = pandas.read_parquet(storage / "undisturbed" / "results.parquet")
+    (parent,) = [run for run in runs_of(storage, "undisturbed") if "mlflow.parentRunId" not in run.data.tags]
+    listed = MlflowClient(f"sqlite:///{storage}/mlflow.db").list_artifacts(parent.info.run_id)
+    assert "results.parquet" in {file.path for file in listed}
+    children = {run.info.run_name: run for run in runs_of(storage, "undisturbed") if run is not parent}
+    assert len(table) == 4 and table["k"].dtype == table["seed"].dtype == "int64"
+    for row in table.to_dict("records"):
+        name = f"model-{row['hookpoint']}-{row['variant']}-k{row['k']}-ef{row['expansion_factor']}-s{row['seed']}"
+        for metric, value in children[name].data.metrics.items():
+            assert row[metric] == value, metric
 
 
 def test_the_checkpoint_of_a_trial_loads(undisturbed: str, storage: Path) -> None:

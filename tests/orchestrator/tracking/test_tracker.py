@@ -83,6 +83,18 @@ def test_an_older_mlflow_is_given_every_trial_and_the_experiment(
     assert json.loads(query["experiments"][0]) == [found["a"].info.experiment_id]
 
 
+def test_a_sweep_keeps_the_command_it_began_with(storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for words in (["sweep.py", "--k", "16"], ["sweep.py", "--resume", "it"]):
+        monkeypatch.setattr(sys, "argv", words)
+        tracker = open_tracker(storage)
+        tracker.start_sweep({}, {}, {})
+        tracker.describe(None, f"# Made by `{tracker.command}`")
+        assert tracker.finish() == 0
+    tags = runs(default_uri(storage))[SWEEP].data.tags
+    assert tags["command"] == "python sweep.py --k 16"
+    assert tags["mlflow.note.content"] == "# Made by `python sweep.py --k 16`"
+
+
 KILLED_SWEEP = """
 import os, signal, sys, time
 from pathlib import Path
