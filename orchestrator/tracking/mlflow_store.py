@@ -3,10 +3,13 @@
 import logging
 import os
 import re
+import secrets
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import quote
 
+from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
@@ -32,7 +35,11 @@ def default_uri(storage: Path) -> str:
 
 def sqlite_uri(storage: Path) -> str:
     """The tracking URI of the SQLite store in `storage`, whatever characters that has."""
-    file = str(storage.resolve() / DATABASE)
+    return _uri_of(storage.resolve() / DATABASE)
+
+
+def _uri_of(path: Path) -> str:
+    file = str(path)
     # MLflow makes the directory that the URI names before it is unquoted, unless the slashes are quoted too.
     return f"sqlite:///{file if quote(file) == file else quote(file, safe='')}"
 
@@ -52,6 +59,24 @@ def check_database(uri: str) -> None:
         start = opened.read(len(_SQLITE))
     if start not in (b"", _SQLITE):
         raise UserError(f"storage {str(file.parent)!r}: {file.name} is no SQLite database; move it away")
+
+
+def create_database(uri: str) -> None:
+    """Make the file of a SQLite store where there is none, with all its tables or not at all.
+
+    MLflow makes it where it is, in dozens of steps: two sweeps that begin at once, or one that is killed meanwhile,
+    would leave a database that nobody can use any more.
+    """
+    if (file := sqlite_file(uri)) is None or file.exists():
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_name(f".{file.name}.{secrets.token_hex(6)}")
+    try:
+        MlflowClient(tracking_uri=_uri_of(draft)).search_experiments(max_results=1)
+        with suppress(FileExistsError):  # somebody else was first
+            os.link(draft, file)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def quieten_mlflow() -> None:

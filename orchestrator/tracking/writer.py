@@ -16,7 +16,7 @@ from mlflow.entities import Metric, Param, RunTag, ViewType
 from orchestrator.errors import shown
 from orchestrator.tracking.entries import Entry
 from orchestrator.tracking.journal import PARENT, Journal, State
-from orchestrator.tracking.mlflow_store import brief, is_final
+from orchestrator.tracking.mlflow_store import brief, create_database, is_final
 from orchestrator.tracking.views import TAG as VIEW
 
 _logger = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ class Writer:
     @classmethod
     def connect(cls, uri: str, artifact_root: str | None, experiment: str, sweep: str, journal: Journal) -> "Writer":
         """Find what the store has of this sweep; after a failure too, as an unconfirmed call may have created a run."""
+        create_database(uri)
         client = MlflowClient(tracking_uri=uri)
         found = client.get_experiment_by_name(experiment)
         found = found or client.get_experiment(client.create_experiment(experiment, artifact_root))
