@@ -29,7 +29,7 @@ import torch
 from orchestrator.activations.reader import ShardReader
 from orchestrator.activations.shards import Shard
 from orchestrator.activations.tables import open_shard, to_table
-from orchestrator.grid.cells import cells
+from orchestrator.grid.cells import Cell, cells
 from orchestrator.grid.config import SweepConfig
 from orchestrator.language_models.loading import LanguageModel, resolve_hookpoints
 from orchestrator.text.block_files import read_blocks
@@ -91,11 +91,8 @@ def _tell(what: str, count: int, work: Callable[[], object]) -> None:
         work()
         times.append(perf_counter() - start)
     seconds = statistics.median(times)
-    print(
-        f"| {what} | {1000 * seconds:.2f} | {count / seconds / 1e9:.2f} |"
-        if count
-        else f"| {what} | {1000 * seconds:.2f} | |"
-    )
+    rate = f"{count / seconds / 1e9:.2f}" if count else ""
+    print(f"| {what} | {1000 * seconds:.2f} | {rate} |")
 
 
 def as_a_sweep(storage: Path, tokens: str) -> tuple[float, dict[str, float]]:
@@ -112,28 +109,26 @@ def as_a_sweep(storage: Path, tokens: str) -> tuple[float, dict[str, float]]:
 def on_their_own(storage: Path) -> tuple[float, dict[str, float]]:
     """The same for trials that each run the language model, on the token blocks that the sweep has left."""
     sweep = _sweep(storage)
-    names = [cell.name for cell in cells(sweep, {m: resolve_hookpoints(m, sweep.hookpoint) for m in sweep.model})]
+    grid = cells(sweep, {model: resolve_hookpoints(model, sweep.hookpoint) for model in sweep.model})
     start = perf_counter()
     with multiprocessing.get_context("spawn").Pool(AT_ONCE, maxtasksperchild=1) as pool:
-        found = pool.starmap(on_its_own, [(storage, name) for name in names], chunksize=1)
-    return perf_counter() - start, dict(zip(names, found, strict=True))
+        found = pool.starmap(on_its_own, [(storage, cell) for cell in grid], chunksize=1)
+    return perf_counter() - start, dict(zip((cell.name for cell in grid), found, strict=True))
 
 
-def on_its_own(storage: Path, name: str) -> float:
+def on_its_own(storage: Path, cell: Cell) -> float:
     """FVU of one of them."""
     logging.disable()
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as trials have it
     torch.set_num_threads(1)
     os.setpriority(os.PRIO_PROCESS, 0, TRIAL_NICENESS)
     sweep = _sweep(storage)
-    grid = cells(sweep, {m: resolve_hookpoints(m, sweep.hookpoint) for m in sweep.model})
-    (cell,) = [cell for cell in grid if cell.name == name]
     (blocks,) = (storage / "tokens").iterdir()
     reader = OwnShards(
         None, 0, sweep.exclude_first, sweep.massive_multiple, model=LanguageModel.load(cell.model), sweep=sweep,
         tokens={split: read_blocks(blocks / f"{split}.npy") for split in ("train", "val")},
     )  # fmt: skip
-    job = TrialJob(cell, sweep, storage / "own" / name, "", 0, None, 1)
+    job = TrialJob(cell, sweep, storage / "own" / cell.name, "", 0, None, 1)
     result = train(job, reader, Checkpoints(job.directory), lambda metrics: None)
     return float(result["val/fvu"])
 

@@ -33,11 +33,12 @@ def rescore(
     started = [brokers.start(prepared, found) for found in inputs.values()]
     jobs = jobs_of(prepared, directory)
     wanted = [job for job in jobs if only in (None, job.cell.name)]
-    tracker = open_sweep(replace(prepared, cfg=began_as), inputs, directory, experiment, environment_tags())
+    tags = environment_tags()
+    tracker = open_sweep(replace(prepared, cfg=began_as), inputs, directory, experiment, tags)
     with killed_if_raised(tracker):
         with interruption.patient():
             unscored = score_all(
                 prepared, inputs, wanted, interruption, lambda job: log_scores(tracker, job.cell.name, job.directory)
             )
             share_by_seeds(jobs, interruption, lambda job: log_scores(tracker, job.cell.name, job.directory))
-        return outcome_of(jobs, directory, tracker, started, {}, unscored)
+        return outcome_of(jobs, directory, tracker, tags, started, {}, unscored)

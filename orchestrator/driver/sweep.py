@@ -65,7 +65,7 @@ def run(
                 lambda job: log_scores(tracker, job.cell.name, job.directory),
             )
             share_by_seeds(jobs, interruption, lambda job: log_scores(tracker, job.cell.name, job.directory))
-        return outcome_of(jobs, directory, tracker, started, tracking.deaths, unscored)
+        return outcome_of(jobs, directory, tracker, tags, started, tracking.deaths, unscored)
 
 
 def open_sweep(
@@ -84,6 +84,7 @@ def outcome_of(
     jobs: Sequence[TrialJob],
     directory: Path,
     tracker: Tracker,
+    tags: Mapping[str, str],
     started: list[Any],
     deaths: Mapping[str, str],
     unscored: dict[str, str],
@@ -97,14 +98,14 @@ def outcome_of(
     session, counters = add_counters(directory / "counters.json", brokers.counters(started))
     tracker.log_metrics(None, counters, step=session)
     table = write_report(directory, grid, results, scores, counters)
-    tracker.describe(None, sweep_note(table, tracker.command, environment_tags()))
+    tracker.describe(None, sweep_note(table, tracker.command, tags))
     tracker.log_artifacts(None, directory / "comparison.md")
     if (directory / COMPARISONS).is_dir():
         tracker.log_artifacts(None, directory / COMPARISONS, COMPARISONS)
-    measured = {key for found in (*results.values(), *(each["metrics"] for each in scores.values())) for key in found}
-    tracker.save_view({*METRICS, *measured}, len({job.cell.seed for job in jobs}))
     figures = directory / "figures"
     records = journal_records(directory / TRACKING_DIRECTORY)
+    measured = {metric for record in records for metric in record.metrics}
+    tracker.save_view({*METRICS, *measured}, len({record.seed for record in records}))
     write_results(records, directory / RESULTS)
     tracker.log_artifacts(None, directory / RESULTS)
     if write_figures(directory.name, records, figures):

@@ -82,15 +82,16 @@ class Journal:
             self.append("journal", None, id=self.id)
 
     def append(self, op: str, trial: str | None, **fields: object) -> None:
-        """Write one entry, stamped with the time in ms. It survives the death of this process, though not of the OS.
-
-        Where the clock was set back, the time stands still until it is over: no run ends before it began.
-        """
+        """Write one entry, stamped with the time. It survives the death of this process, though not of the OS."""
         with self._lock, self._path.open("a", encoding="utf-8") as file:
-            self._latest = max(self._latest, int(time.time() * 1000))
-            self.began = self.began or self._latest
-            entry = {"op": op, "trial": trial, "t": self._latest, **fields}
+            entry = {"op": op, "trial": trial, "t": self.now(), **fields}
             file.write(redact(json.dumps(entry, default=str)) + "\n")
+
+    def now(self) -> int:
+        """The time in ms. Where the clock was set back it stands still until that is over: no run ends before its start."""
+        self._latest = max(self._latest, int(time.time() * 1000))
+        self.began = self.began or self._latest
+        return self._latest
 
     def append_metrics(self, trial: str | None, metrics: Mapping[str, float], step: int) -> None:
         """Write the metrics not yet written at this or a later step: a restored trial repeats steps it has logged."""

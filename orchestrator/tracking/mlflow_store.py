@@ -95,7 +95,7 @@ def server_version(uri: str) -> tuple[int, int]:
     said = version("mlflow")
     if uri.startswith(("http://", "https://")):
         try:
-            said = http_request(get_default_host_creds(uri), "/version", "GET", max_retries=0, timeout=10).text
+            said = http_request(get_default_host_creds(uri), "/version", "GET").text
         except MlflowException:
             return 0, 0
     found = re.match(r"(\d{1,4})\.(\d{1,4})", said)

@@ -4,7 +4,7 @@ import math
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,14 +68,13 @@ def journal_records(directory: Path) -> list[TrialRecord]:
     return records_of(sweep_params, [(given, points[trial]) for trial, given in params.items()])
 
 
-def write_results(records: Iterable[TrialRecord], path: Path) -> None:
+def write_results(records: Sequence[TrialRecord], path: Path) -> None:
     """A row per trial: the axes of the grid, the last value of every metric (float64, null where it has none)."""
-    rows = list(records)
     columns: dict[str, pa.Array] = {}
     for axis in AXES:
-        columns[axis] = pa.array([getattr(row, axis) for row in rows], pa.int64() if axis in COUNTS else pa.string())
-    for metric in sorted({metric for row in rows for metric in row.metrics}):
-        columns[metric] = pa.array([row.metrics.get(metric) for row in rows], pa.float64())
+        columns[axis] = pa.array([getattr(row, axis) for row in records], pa.int64() if axis in COUNTS else pa.string())
+    for metric in sorted({metric for row in records for metric in row.metrics}):
+        columns[metric] = pa.array([row.metrics.get(metric) for row in records], pa.float64())
     with atomic_file(path) as unfinished:
         pa.parquet.write_table(pa.table(columns), unfinished)
 

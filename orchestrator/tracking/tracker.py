@@ -9,7 +9,6 @@ import posixpath
 import re
 import shlex
 import sys
-import time
 from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
@@ -80,8 +79,10 @@ class Tracker:
 
     def save_view(self, metrics: Collection[str], seeds: int) -> None:
         """Save, or renew, the view of this sweep in MLflow's UI; `metrics` are those that its trials have."""
-        tags = saved_view(self._journal.id, self._sweep, metrics, seeds, self._journal.began, int(time.time() * 1000))
-        self._append("view", None, tags=tags)
+        journal = self._journal
+        self._append(
+            "view", None, tags=saved_view(journal.id, self._sweep, metrics, seeds, journal.began, journal.now())
+        )
 
     def log_artifacts(
         self, trial: str | None, directory: Path, artifact_path: str | None = None, *, once: bool = False

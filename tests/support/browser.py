@@ -16,18 +16,12 @@ PATIENCE_MS = 120_000
 """Of the page's own clock, which stands still while it waits for the server."""
 
 
-def texts(url: str, profile: Path, picture: Path | None = None) -> list[str]:
+def texts(url: str, profile: Path) -> list[str]:
     """Every text on the page, in order. `profile` is a directory for what the browser keeps."""
     command = [
         str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={profile}",
-        "--window-size=2400,2400", f"--virtual-time-budget={PATIENCE_MS}",
+        "--window-size=2400,2400", f"--virtual-time-budget={PATIENCE_MS}", "--dump-dom", url,
     ]  # fmt: skip
-    if picture is not None:
-        subprocess.run(
-            [*command, f"--screenshot={picture}", url], check=True, capture_output=True, timeout=LIMIT_SECONDS
-        )
-    done = subprocess.run(
-        [*command, "--dump-dom", url], check=True, capture_output=True, text=True, timeout=LIMIT_SECONDS
-    )
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=LIMIT_SECONDS)
     body = re.sub(r"<(script|style)\b.*?</\1>", "", done.stdout, flags=re.DOTALL)
     return [text for text in (html.unescape(piece).strip() for piece in re.split(r"<[^>]+>", body)) if text]

@@ -36,6 +36,7 @@ class Server:
             self._process = None
 
     def answers(self) -> bool:
+        assert self._process is None or self._process.poll() is None, "MLflow's server has ended"
         try:
             return urllib.request.urlopen(f"{self.uri}/health", timeout=1).status == 200
         except (urllib.error.URLError, ConnectionError, TimeoutError):

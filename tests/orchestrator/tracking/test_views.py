@@ -123,6 +123,6 @@ def test_the_table_has_the_values(served: tuple[Server, str], tmp_path: Path) ->
     assert {"hookpoint", "k", "expansion_factor", "variant", "seed", "val/fvu", CE_RECOVERED, "dead_pct"} <= set(page)
 
 
-def test_servers_say_how_old_they_are(served: tuple[Server, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_servers_say_how_old_they_are(served: tuple[Server, str]) -> None:
     assert server_version(served[0].uri) == server_version("sqlite:///x") >= (3, 15)
     assert server_version("http://127.0.0.1:9") == (0, 0)
