@@ -88,7 +88,7 @@ class Journal:
             file.write(redact(json.dumps(entry, default=str)) + "\n")
 
     def now(self) -> int:
-        """The time in ms. Where the clock was set back it stands still until that is over: no run ends before its start."""
+        """The time in ms. It stands still while a clock that was set back is behind: no run ends before it began."""
         self._latest = max(self._latest, int(time.time() * 1000))
         self.began = self.began or self._latest
         return self._latest

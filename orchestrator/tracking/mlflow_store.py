@@ -74,9 +74,21 @@ def create_database(uri: str) -> None:
     try:
         MlflowClient(tracking_uri=_uri_of(draft)).search_experiments(max_results=1)
         with suppress(FileExistsError):  # somebody else was first
-            os.link(draft, file)
+            _put(draft, file)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _put(draft: Path, file: Path) -> None:
+    """Raises FileExistsError where it is there already, and leaves it alone."""
+    try:
+        os.link(draft, file)
+    except FileExistsError:
+        raise
+    except OSError:  # of a file system without hard links
+        if file.exists():
+            raise FileExistsError(file) from None
+        draft.rename(file)
 
 
 def quieten_mlflow() -> None:

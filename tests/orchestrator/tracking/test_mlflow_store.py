@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from sqlalchemy.exc import OperationalError
 
 from orchestrator.figures import command
-from orchestrator.tracking.mlflow_store import brief, default_uri, sqlite_file, sqlite_uri
+from orchestrator.tracking.mlflow_store import brief, create_database, default_uri, sqlite_file, sqlite_uri
 from orchestrator.tracking.reader import read_sweep
 from tests.support.mlflow_runs import REPOSITORY
 from tests.support.records import SWEEP, log_sweep
@@ -63,6 +63,16 @@ tracker = Tracker(None, "grid", name, storage, storage / name)
 tracker.start_sweep({}, {}, {})
 sys.exit(tracker.finish(timeout_s=1000))
 """
+
+
+def test_a_file_system_without_hard_links_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(source: Path, target: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("orchestrator.tracking.mlflow_store.os.link", refuse)
+    create_database(sqlite_uri(tmp_path))
+    assert [file.name for file in tmp_path.iterdir()] == ["mlflow.db"]
+    assert version(tmp_path / "mlflow.db")
 
 
 def version(file: Path) -> list[tuple[str]]:
