@@ -10,6 +10,7 @@
     trials/                      one cell of the grid, from its first step to its result
     scores/                      what a trained coder is worth
     tracking/                    what MLflow is told, and reading it back
+    comparison/                  trials beside each other: who is lower, and whether seeds bear it out
     figures/                     pictures from the records of trials
     driver/                      from a command line to a comparison
     toy/                         the synthetic hierarchy, a second driver

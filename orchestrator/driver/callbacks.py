@@ -57,9 +57,15 @@ class DriverCallback(tune.Callback):  # type: ignore[misc]
 class Tracking(DriverCallback):
     """A child run per trial, with its metrics as they come and its end with the reason."""
 
-    def __init__(self, jobs: Mapping[str, TrialJob], tracker: Tracker, tags: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        jobs: Mapping[str, TrialJob],
+        tracker: Tracker,
+        params: Mapping[str, Mapping[str, Any]],
+        tags: Mapping[str, str],
+    ) -> None:
         super().__init__(jobs)
-        self.tracker, self.tags = tracker, tags
+        self.tracker, self.params, self.tags = tracker, params, tags
         self.deaths: dict[str, str] = {}
         """Why trials died for good, by name."""
         self.recovered: set[str] = set()
@@ -68,7 +74,7 @@ class Tracking(DriverCallback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Open, or continue, the trial's run."""
         cell = self.job_of(trial).cell
-        self.tracker.start_trial(cell.name, cell.params, {**self.tags, NOTE: trial_note(cell)})
+        self.tracker.start_trial(cell.name, self.params[cell.name], {**self.tags, NOTE: trial_note(cell)})
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any

@@ -1,25 +1,25 @@
 """What a sweep leaves for its user to read: who wins where as a table, the same as JSON, and the last lines printed."""
 
 import json
-import math
 import sys
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 from orchestrator.command_line.read import reader_may_leave
+from orchestrator.comparison.table import comparison_table
 from orchestrator.driver.printed_commands import resume_command, show_command
-from orchestrator.driver.scores_report import differences_table, place, scores_table, write_comparisons
+from orchestrator.driver.scores_report import differences_table, scores_table, write_comparisons
 from orchestrator.figures.files import PAGE
 from orchestrator.grid.base_config import BaseConfig
 from orchestrator.grid.cells import Cell
+from orchestrator.grid.config import AXES
 from orchestrator.saved import read_json
 from orchestrator.scores.table import FILE as LATENTS_FILE
 from orchestrator.storage.address import address_of, home_of
 from orchestrator.tracking.mlflow_store import default_uri
+from orchestrator.tracking.records import TrialRecord
 from orchestrator.trials.results import SCORES_DIRECTORY, TRIALS_DIRECTORY, result_of
 
 COMPARISONS = "comparisons"
@@ -43,38 +43,13 @@ class Outcome:
     """Entries that could not be delivered to MLflow."""
 
 
-def by_point(
-    cells: Sequence[Cell], results: Mapping[str, Mapping[str, Any]]
-) -> dict[tuple[str, str, int], dict[Any, float]]:
-    """Held-out FVU, averaged over seeds, by (model, hookpoint, expansion factor) and then by (k, variant)."""
-    values: dict[tuple[str, str, int], dict[Any, list[float]]] = defaultdict(lambda: defaultdict(list))
+def records_of(cells: Sequence[Cell], results: Mapping[str, Mapping[str, Any]]) -> list[TrialRecord]:
+    """The whole grid, trials without a result too."""
+    records = []
     for cell in cells:
-        fvu = results.get(cell.name, {}).get("val/fvu", math.nan)
-        values[cell.model, cell.hookpoint, cell.expansion_factor][cell.k, cell.variant].append(fvu)
-    return {point: {key: mean(fvus) for key, fvus in found.items()} for point, found in sorted(values.items())}
-
-
-def comparison_table(cells: Sequence[Cell], results: Mapping[str, Mapping[str, Any]]) -> str:
-    """A Markdown table of held-out FVU, one row per hookpoint, expansion factor and k, with the lowest named."""
-    variants = sorted({cell.variant for cell in cells}, key=lambda variant: (variant != "topk", variant))
-    seeds = len({cell.seed for cell in cells})
-    lines = [
-        "| hookpoint | expansion | k | " + " | ".join(f"{variant} FVU" for variant in variants) + " | lowest |",
-        "|---|---|---|" + "---|" * (len(variants) + 1),
-    ]
-    for (model, hookpoint, expansion), found in by_point(cells, results).items():
-        for k in sorted({k for k, _ in found}):
-            row = {variant: found.get((k, variant), math.nan) for variant in variants}
-            shown = " | ".join("-" if math.isnan(value) else f"{value:.4f}" for value in row.values())
-            lines.append(f"| {place(model, hookpoint, cells)} | {expansion} | {k} | {shown} | {_lowest(row)} |")
-    return "\n".join(lines) + (f"\n\nMean of {seeds} seeds." if seeds > 1 else "")
-
-
-def _lowest(row: Mapping[str, float]) -> str:
-    ranked = sorted((value, variant) for variant, value in row.items() if not math.isnan(value))
-    if len(ranked) < 2:
-        return "-"
-    return f"{ranked[0][1]} by {ranked[1][0] - ranked[0][0]:.4f}"
+        metrics = {key: value for key, value in results.get(cell.name, {}).items() if key != "failure"}
+        records.append(TrialRecord(**{axis: getattr(cell, axis) for axis in AXES}, metrics=metrics, history={}))
+    return records
 
 
 def write_report(
@@ -86,8 +61,8 @@ def write_report(
 ) -> str:
     """Write the sweep's tables and numbers; returns the tables."""
     files = {name: directory / TRIALS_DIRECTORY / name / SCORES_DIRECTORY / LATENTS_FILE for name in scores}
-    tables = [comparison_table(grid, results), scores_table(grid, results, scores), differences_table(grid, files)]
-    text = "\n\n".join(filter(None, tables))
+    fvu = comparison_table(records_of(grid, results))
+    text = "\n\n".join(filter(None, [fvu, scores_table(grid, results, scores), differences_table(grid, files)]))
     write_comparisons(directory / COMPARISONS, grid, files, results, scores)
     (directory / "comparison.md").write_text(text, encoding="utf-8")
     content = {"results": results, "scores": {name: found["metrics"] for name, found in scores.items()}}

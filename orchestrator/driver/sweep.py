@@ -46,12 +46,13 @@ def run(
     finished = {name: result for name, job in by_name.items() if (result := result_of(job.directory)) is not None}
     tags = environment_tags()
     tracker = open_sweep(prepared, inputs, directory, experiment, tags)
+    params = {name: params_of(job, inputs) for name, job in by_name.items()}
     for name, result in finished.items():
         job = by_name[name]
-        tracker.start_trial(name, job.cell.params, {**tags, NOTE: trial_note(job.cell)})
+        tracker.start_trial(name, params[name], {**tags, NOTE: trial_note(job.cell)})
         log_result(tracker, name, job.directory, result)
         log_scores(tracker, name, job.directory)
-    tracking = Tracking(by_name, tracker, tags)
+    tracking = Tracking(by_name, tracker, params, tags)
     with killed_if_raised(tracker):
         progress = Progress(by_name, prepared.plan, started, finished)
         with interruption.patient():
@@ -66,6 +67,11 @@ def run(
             )
             share_by_seeds(jobs, interruption, lambda job: log_scores(tracker, job.cell.name, job.directory))
         return outcome_of(jobs, directory, tracker, tags, started, tracking.deaths, unscored)
+
+
+def params_of(job: TrialJob, inputs: Mapping[str, Inputs]) -> dict[str, Any]:
+    """What tells a trial from any other run: its axes, the sweep's settings, its model and tokens."""
+    return {**job.sweep.distinguishing(), **inputs[job.cell.model].identity, **job.cell.params}
 
 
 def open_sweep(

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from models.variants import VARIANTS
+from orchestrator.comparison.points import BASELINES
 
 COLOURS = {"topk": "#1f77b4", "mp": "#d62728"}
 """Matplotlib's tab:blue and tab:red, by names that plotly has too."""
@@ -11,8 +12,6 @@ PALETTE = (
     "#000000", "#98df8a", "#ffbb78", "#c5b0d5", "#005f56", "#5c3d00",
 )  # fmt: skip
 """For the variants after those, neither blue nor red."""
-BASELINES = ("topk", "sst")
-"""Variants that others are compared with come first."""
 
 
 def colours_of(variants: Iterable[str]) -> dict[str, str]:

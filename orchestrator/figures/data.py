@@ -8,10 +8,10 @@ from typing import TypeVar
 
 import numpy as np
 
+from orchestrator.comparison.points import FVU
 from orchestrator.figures.colours import colours_of
 from orchestrator.tracking.records import TrialRecord
 
-FVU = "val/fvu"
 FVU_LABEL = "held-out FVU (fraction)"
 TRAINING_FVU_LABEL = "training FVU (fraction)"
 TIME_LABEL = "training time (s)"

@@ -23,6 +23,12 @@ CODER_AXES = ("k", "expansion_factor", "variant", "seed")
 STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
 """Schemes of MLflow's stores; it has given up directories."""
 
+HOUSEKEEPING = (
+    "name", "storage", "tracking_uri", "log_every", "streaming", "store_gb", "cache_dir", "gpus_per_trial",
+    "checkpoint_every", "max_failures",
+)  # fmt: skip
+"""Fields that change nothing of what a trial trains and measures; every other tells runs apart."""
+
 RESERVED = ("mlartifacts", "mlflow.db", "mlflow.db-journal", "mlflow.db-shm", "mlflow.db-wal", "tokens")
 """What lies beside the sweeps in their storage."""
 
@@ -202,6 +208,10 @@ class BaseConfig:
         """What all trials have in common, as params of the sweep's run in MLflow; the axes are listed too."""
         given = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "tracking_uri"}
         return given | {"log_every": self.report_every, "storage": spelt(self.storage)}
+
+    def distinguishing(self) -> dict[str, Any]:
+        """What tells the trials of this sweep from those of another, as params of each beside its axes."""
+        return {key: value for key, value in self.params().items() if key not in (*self.axes, *HOUSEKEEPING)}
 
     def to_json(self) -> dict[str, Any]:
         """JSON form without secrets; `from_json` reads it back."""

@@ -100,7 +100,7 @@ def run(cfg: ToyConfig, grid: Sequence[Cell], directory: Path, experiment: str) 
         with killed_if_raised(tracker):
             for number, cell in enumerate(grid, 1):
                 place = directory / TRIALS_DIRECTORY / cell.name
-                tracker.start_trial(cell.name, {**cell.params, **_setting(cfg, cell)}, tags)
+                tracker.start_trial(cell.name, {**cfg.distinguishing(), **cell.params, **_setting(cfg, cell)}, tags)
                 known = result_of(place)
                 results[cell.name] = known or _attempt(cfg, cell, place, tracker)
                 log_result(tracker, cell.name, place, results[cell.name])

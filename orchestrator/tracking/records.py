@@ -5,13 +5,14 @@ import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet
 
 from orchestrator.atomic import atomic_file
+from orchestrator.grid.base_config import HOUSEKEEPING
 from orchestrator.grid.config import AXES
 from orchestrator.tracking.journal import read_entries
 
@@ -25,7 +26,7 @@ Point = tuple[str, int, float]
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial: the axes of its grid, the last value of every metric, and all values with their steps."""
+    """One trial: the axes of its grid, the last value of every metric, all values with their steps, other settings."""
 
     model: str
     hookpoint: str
@@ -35,6 +36,8 @@ class TrialRecord:
     seed: int
     metrics: dict[str, float]
     history: dict[str, list[tuple[int, float]]]
+    settings: dict[str, str] = field(default_factory=dict)
+    """What tells it from trials of other sweeps, by the names of params: lr, batch_tokens, tokens.fingerprint."""
 
 
 def records_of(
@@ -44,7 +47,8 @@ def records_of(
 
     `trials` are the params and points of each; one without the grid's axes is not a trial, or not one yet.
     """
-    records = [_record(params, points) for params, points in trials if _is_trial(params)]
+    # Trials of older versions have no params but the axes; the sweep's own run has the rest.
+    records = [_record({**sweep_params, **params}, points) for params, points in trials if _is_trial(params)]
     variants = re.findall(r"'([^']+)'", sweep_params.get("variant", ""))
 
     def place(record: TrialRecord) -> tuple[object, ...]:
@@ -101,4 +105,5 @@ def _record(params: Mapping[str, str], points: Iterable[Point]) -> TrialRecord:
         seed=int(params["seed"]),
         metrics={metric: values[-1][1] for metric, values in history.items()},
         history=history,
+        settings={key: text for key, text in params.items() if key not in (*AXES, *HOUSEKEEPING)},
     )

@@ -12,6 +12,7 @@ from models import SparseCoder
 from orchestrator.driver.claims import locked
 from orchestrator.driver.cli import main
 from orchestrator.figures.command import main as draw_figures
+from orchestrator.grid.config import AXES
 from sweeps.smollm_grid import PRESETS
 from tests.support.sweeps import (
     SHARDS,
@@ -62,7 +63,9 @@ def test_mlflow_has_a_parent_and_a_nested_run_per_trial(undisturbed: str, storag
     found = results(storage, "undisturbed")
     client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
     for run in children:
-        assert set(run.data.params) == {"model", "hookpoint", "k", "expansion_factor", "variant", "seed"}
+        assert {*AXES, "lr", "batch_tokens", "train_tokens", "dataset", "context_length"} <= set(run.data.params)
+        assert {"model.fingerprint", "tokens.fingerprint"} <= set(run.data.params)
+        assert not {"name", "storage", "cache_dir", "max_failures"} & set(run.data.params)
         assert run.data.metrics["val/fvu"] == found[run.info.run_name]["val/fvu"]
         assert {"train/fvu", "dead_pct", "l0", "tokens_per_second", "train_seconds"} <= set(run.data.metrics)
         assert "train_seconds" not in found[run.info.run_name]  # it differs where all else is the same

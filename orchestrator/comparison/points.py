@@ -1,0 +1,67 @@
+"""Trials put beside each other where they can be compared: the same input, size and k."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from models.variants import VARIANTS
+from orchestrator.tracking.records import TrialRecord
+
+FVU = "val/fvu"
+BASELINES = ("topk", "sst")
+"""Variants that others are compared with come first."""
+
+Seeds = Mapping[int, float | None]
+"""A value for each seed, None where the trial has none (yet)."""
+
+
+class Point(NamedTuple):
+    """Where coders can be compared. A transcoder reads another input than an autoencoder: they never meet."""
+
+    model: str
+    hookpoint: str
+    expansion_factor: int
+    k: int
+    transcode: bool
+
+
+class Arm(NamedTuple):
+    """What is compared at a point."""
+
+    variant: str
+    sweep: str = ""
+    """Its name, where several sweeps are compared."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The values of one metric, by point and arm, in the order of the records."""
+
+    values: dict[Point, dict[Arm, Seeds]]
+
+    @property
+    def arms(self) -> list[Arm]:
+        """Of all points; baselines first."""
+        found = dict.fromkeys(arm for arms in self.values.values() for arm in arms)
+        return sorted(found, key=lambda arm: arm.variant not in BASELINES)
+
+    @property
+    def seeds(self) -> int:
+        """The most that any arm has."""
+        return max((len(seeds) for arms in self.values.values() for seeds in arms.values()), default=0)
+
+
+def compare(sweeps: Mapping[str, Sequence[TrialRecord]], metric: str = FVU) -> Comparison:
+    """Put the trials of sweeps beside each other; `sweeps` are records by name, a single one may be nameless."""
+    values: dict[Point, dict[Arm, dict[int, float | None]]] = {}
+    for name, records in sweeps.items():
+        for record in records:
+            arms = values.setdefault(point_of(record), {})
+            arms.setdefault(Arm(record.variant, name), {})[record.seed] = record.metrics.get(metric)
+    return Comparison({point: dict(arms) for point, arms in values.items()})
+
+
+def point_of(record: TrialRecord) -> Point:
+    """Where a trial can be compared with others."""
+    transcode = record.variant in VARIANTS and VARIANTS[record.variant].transcode
+    return Point(record.model, record.hookpoint, record.expansion_factor, record.k, transcode)

@@ -1,0 +1,48 @@
+"""The comparison of one sweep as Markdown: a row for every place, size and k, a column for every variant."""
+
+from collections.abc import Mapping, Sequence
+
+from orchestrator.comparison.points import Arm, Comparison, Point, Seeds, compare
+from orchestrator.comparison.verdict import summary, verdict
+from orchestrator.tracking.records import TrialRecord
+
+ONE_SEED = "One seed: another may well turn a small lead around."
+SEVERAL_SEEDS = (
+    "Mean ± standard deviation of {} seeds; the lead with its 95 % interval, paired by seed, and a winner where all of "
+    "it is above 0."
+)
+
+
+def comparison_table(records: Sequence[TrialRecord]) -> str:
+    """Held-out FVU, and who is lowest by how much; the note below says of how many seeds."""
+    found = compare({"": records})
+    points = sorted(found.values, key=lambda point: (point.model, point.transcode, *point[1:4]))
+    header = ["hookpoint", "expansion", "k", *(f"{arm.variant} FVU" for arm in found.arms), "lowest"]
+    lines = [row_of(header), "|" + "---|" * len(header)]
+    lines += [row_of(_row(point, found.values[point], found)) for point in points]
+    return "\n".join(lines) + f"\n\n{note_of(found)}"
+
+
+def note_of(comparison: Comparison) -> str:
+    """What a reader has to know of the numbers."""
+    return SEVERAL_SEEDS.format(comparison.seeds) if comparison.seeds > 1 else ONE_SEED
+
+
+def _row(point: Point, arms: Mapping[Arm, Seeds], comparison: Comparison) -> list[str]:
+    shown = [str(summary(arms.get(arm, {})) or "-") for arm in comparison.arms]
+    found = verdict(arms)
+    lowest = "-" if found is None else found.describe(found.lowest.variant)
+    return [place_of(point, comparison), str(point.expansion_factor), str(point.k), *shown, lowest]
+
+
+def place_of(point: Point, comparison: Comparison) -> str:
+    """The hookpoint, with the model where there are several, and what is transcoded where not everything is."""
+    model = f"{point.model} " if len({other.model for other in comparison.values}) > 1 else ""
+    mixed = len({other.transcode for other in comparison.values}) > 1
+    return f"{model}{point.hookpoint}{', transcoded' if mixed and point.transcode else ''}"
+
+
+def row_of(entries: Sequence[object]) -> str:
+    """A row of a Markdown table, which a line in a name does not end."""
+    cells = (str(entry).replace("|", "\\|") for entry in entries)
+    return f"| {' | '.join(cells)} |"
