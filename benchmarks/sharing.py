@@ -37,20 +37,22 @@ from orchestrator.trials.checkpoints import Checkpoints
 from orchestrator.trials.trial import TRIAL_NICENESS, TrialJob, train
 
 SEQUENCES, LENGTH, WIDTH, REPEATS = 64, 256, 576, 9
-SWEEP, HOOKPOINT, AT_ONCE = "shared", "layers.10", 2
-GRID = {"--hookpoint": HOOKPOINT, "--variant": "topk mp", "--k": "8 16 32 64", "--scores": "none"}
+SWEEP, AT_ONCE = "shared", 2
+GRID = {"--variant": "topk mp", "--k": "8 16 32 64", "--scores": "none"}
 
 
 def main() -> None:
     """Print both."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train-tokens", default="98304", help="of each trial (98304)")
-    tokens = parser.parse_args().train_tokens
+    parser.add_argument("--hookpoint", default="layers.10", help="of all trials (layers.10)")
+    given = parser.parse_args()
+    tokens, hookpoint = given.train_tokens, given.hookpoint
     print_bandwidth()
     with tempfile.TemporaryDirectory() as place:
-        whole, results = as_a_sweep(Path(place), tokens)
+        whole, results = as_a_sweep(Path(place), tokens, hookpoint)
         alone, own_results = on_their_own(Path(place))
-    print(f"\n{len(results)} trials of {tokens} tokens at {HOOKPOINT}, start to end\n")
+    print(f"\n{len(results)} trials of {tokens} tokens at {hookpoint}, start to end\n")
     print(f"| as one sweep | {whole:.0f} s |\n| each on its own, {AT_ONCE} at a time | {alone:.0f} s |")
     print(f"| ratio | {alone / whole:.2f} |")
     largest = max(abs(results[name] - own_results[name]) for name in results)
@@ -95,10 +97,10 @@ def _tell(what: str, count: int, work: Callable[[], object]) -> None:
     print(f"| {what} | {1000 * seconds:.2f} | {rate} |")
 
 
-def as_a_sweep(storage: Path, tokens: str) -> tuple[float, dict[str, float]]:
+def as_a_sweep(storage: Path, tokens: str, hookpoint: str) -> tuple[float, dict[str, float]]:
     """Seconds of the whole command, and each trial's FVU."""
     words = [word for flag, values in GRID.items() for word in (flag, *values.split())]
-    words += ["--train-tokens", tokens, "--storage", str(storage), "--name", SWEEP]
+    words += ["--train-tokens", tokens, "--hookpoint", hookpoint, "--storage", str(storage), "--name", SWEEP]
     start = perf_counter()
     subprocess.run([sys.executable, "sweeps/smollm_grid.py", *words], check=True, capture_output=True)
     seconds = perf_counter() - start
@@ -125,7 +127,8 @@ def on_its_own(storage: Path, cell: Cell) -> float:
     sweep = _sweep(storage)
     (blocks,) = (storage / "tokens").iterdir()
     reader = OwnShards(
-        None, 0, sweep.exclude_first, sweep.massive_multiple, model=LanguageModel.load(cell.model), sweep=sweep,
+        None, 0, sweep.exclude_first, sweep.massive_multiple,
+        cell=cell, sweep=sweep, model=LanguageModel.load(cell.model),
         tokens={split: read_blocks(blocks / f"{split}.npy") for split in ("train", "val")},
     )  # fmt: skip
     job = TrialJob(cell, sweep, storage / "own" / cell.name, "", 0, None, 1)
@@ -142,6 +145,7 @@ class OwnShards(ShardReader):
     """Computes every shard it reads, and keeps the first, which a coder is initialised from."""
 
     model: LanguageModel
+    cell: Cell
     sweep: SweepConfig
     tokens: dict[str, np.ndarray]
     first: dict[int, Shard] = field(default_factory=dict)
@@ -150,10 +154,10 @@ class OwnShards(ShardReader):
         """One shard, computed now."""
         if split == "train" and index in self.first:
             return self.first[index]
-        blocks = self.sweep.blocks_per_shard
+        blocks, place = self.sweep.blocks_per_shard, self.cell.hookpoint
         tokens_NL = np.array(self.tokens[split][index * blocks : (index + 1) * blocks])
-        captured = self.model.capture(torch.from_numpy(tokens_NL.astype(np.int64)), [HOOKPOINT])[HOOKPOINT]
-        table = to_table(captured, tokens_NL, HOOKPOINT, self.sweep.shard_dtype, index * blocks)
+        captured = self.model.capture(torch.from_numpy(tokens_NL.astype(np.int64)), [place])[place]
+        table = to_table(captured, tokens_NL, place, self.sweep.shard_dtype, index * blocks)
         shard = open_shard(table, exclude_first=self.exclude_first, massive_multiple=self.massive_multiple)
         if split == "train" and not self.first:
             self.first[index] = shard
