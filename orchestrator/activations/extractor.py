@@ -11,7 +11,6 @@ import torch
 
 from orchestrator.activations.tables import ActivationError, ShardSpec, read_table, to_table, write_table
 from orchestrator.errors import MACHINE_ERRORS, one_line
-from orchestrator.language_models.loading import LanguageModel, computes_in
 
 log = logging.getLogger(__name__)
 
@@ -21,9 +20,13 @@ class Extractor:
 
     def __init__(self, spec: ShardSpec, cache_dir: str | None, threads: int) -> None:
         logging.basicConfig(level=logging.INFO)
+        # Not at the top: a sweep waits for its broker, which knows this class and has no use for transformers.
+        from orchestrator.language_models.loading import LanguageModel, computes_in
+
         torch.set_num_threads(threads)
         spec = replace(spec, fingerprint=f"{spec.fingerprint} {computes_in()}")
         self.spec, self.cache_dir = spec, Path(cache_dir) if cache_dir else None
+        self.load = LanguageModel.load
         self.model: LanguageModel | None = None
 
     def extract(self, tokens_NL: np.ndarray, first_sequence: int) -> list[Any]:
@@ -48,7 +51,7 @@ class Extractor:
     def _capture(self, tokens_NL: np.ndarray, hookpoints: list[str]) -> dict[str, torch.Tensor]:
         """Raises ActivationError for what would happen again; what a machine or a network did is raised as it is."""
         try:
-            self.model = self.model or LanguageModel.load(self.spec.model)
+            self.model = self.model or self.load(self.spec.model)
             return self.model.capture(torch.from_numpy(tokens_NL.astype(np.int64)), hookpoints)
         except MACHINE_ERRORS:
             raise
