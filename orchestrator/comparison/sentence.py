@@ -65,8 +65,8 @@ def _alone(values: Mapping[Point, Mapping[Arm, Seeds]], comparison: Comparison) 
         ((point, arm, found),) = means
         seeds = "one seed" if found.seeds == 1 else f"{found.seeds} seeds"
         place = _where(point, comparison)
-        return f"{arm.variant} at {place} has a held-out FVU of {found} ({seeds}), with nothing to compare it with"
-    return "no two variants have a held-out FVU at the same input, expansion and k, so none is compared"
+        return f"nothing to compare: {arm.variant} at {place} has a held-out FVU of {found} ({seeds})"
+    return "nothing to compare: no two variants have a held-out FVU at the same input, expansion and k"
 
 
 def _where(point: Point, comparison: Comparison) -> str:

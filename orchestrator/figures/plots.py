@@ -38,7 +38,7 @@ def dash_of(look: Look, width: float) -> str:
 
 def _layout(panel: Panel, variants: Sequence[str], last: float) -> dict[str, Any]:
     x: dict[str, Any] = {"title": {"text": panel.xlabel, "standoff": 8}}
-    y: dict[str, Any] = {"title": {"text": panel.ylabel, "standoff": 8}, "automargin": True}
+    y: dict[str, Any] = {"title": {"text": panel.ylabel, "standoff": 8}, "automargin": True, "rangemode": "nonnegative"}
     height = PANEL_PIXELS
     if panel.bars:
         names = [name for name in variants if any(bar.name == name for bar in panel.bars)]

@@ -8,9 +8,10 @@ from typing import Any
 from matplotlib import style
 from matplotlib.figure import Figure as Canvas
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-from orchestrator.figures.colours import MARKERS
+from orchestrator.figures.colours import MARKERS, Look, looks_of
 from orchestrator.figures.shapes import Figure, Line, Panel
 
 DPI = 130
@@ -49,10 +50,9 @@ def _write_png(figure: Figure, path: Path) -> None:
     )
     _panels(canvas, figure)
     if legend_rows:
-        handles = {line.get_label(): line for axes in canvas.axes for line in axes.lines}
+        handles = [Line2D([], [], **_styled(look), lw=1.5, ms=4.5) for look in looks_of(names).values()]
         canvas.legend(
-            [handles[name] for name in names], names, loc="outside lower center", ncols=legend_columns, frameon=False,
-            fontsize=9,
+            handles, names, loc="outside lower center", ncols=legend_columns, frameon=False, fontsize=9
         )  # fmt: skip
     canvas.savefig(path, dpi=DPI, format="png")
 
@@ -84,8 +84,7 @@ def _line(axes: Any, line: Line, width: float, *, every: int) -> None:
     """`width` in points; a marker at every so many values."""
     look = line.look
     axes.plot(
-        line.x, line.y, color=look.colour, linestyle=(0, look.dash) if look.dash else "-", lw=width, label=line.name,
-        marker=MARKERS[look.marker], ms=3 + width, markevery=every, clip_on=False,
+        line.x, line.y, **_styled(look), lw=width, ms=3 + width, markevery=every, clip_on=False,
     )  # fmt: skip
     if line.band and line.labels:
         spread = [[y - low for y, low in zip(line.y, line.band[0], strict=True)],
@@ -95,6 +94,12 @@ def _line(axes: Any, line: Line, width: float, *, every: int) -> None:
         axes.fill_between(line.x, *line.band, color=look.colour, alpha=0.2, linewidth=0)
     for x, y, label in zip(line.x, line.y, line.labels, strict=False):
         axes.annotate(label, (x, y), (5, 3), textcoords="offset points", fontsize=8, color=look.colour)
+
+
+def _styled(look: Look) -> dict[str, Any]:
+    return {
+        "color": look.colour, "linestyle": (0, look.dash) if look.dash else "-", "marker": MARKERS[look.marker]
+    }  # fmt: skip
 
 
 def _lines(axes: Any, panel: Panel) -> None:

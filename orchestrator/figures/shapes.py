@@ -1,15 +1,18 @@
 """What a figure is made of, before anything draws it."""
 
 import math
+import sys
 from dataclasses import dataclass
+from itertools import pairwise
 
 from orchestrator.figures.colours import Look
 
 WIDTH = 2.0
-"""Of the line on top, in the dots of a screen."""
+"""Of a line, in the dots of a screen."""
 WIDER = 2.0
-"""By how much the one below a line is wider, so that it shows on both sides where they meet."""
-WIDEST = 8.0
+"""By how much the one that lies below a line is wider, so that it shows on both sides."""
+NEAR = 0.01
+"""Of what an axis spans: lines closer than that lie on each other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +65,24 @@ class Panel:
 
     @property
     def widths(self) -> tuple[float, ...]:
-        """Of the lines, which are drawn in their order: the widest lies lowest, so that none hides another."""
-        below = len(self.lines) - 1
-        step = min(WIDER, (WIDEST - WIDTH) / below) if below else 0.0
-        return tuple(WIDTH + step * (below - index) for index in range(len(self.lines)))
+        """Of the lines, which are drawn in their order: one with others on it is wider than they, so none is hidden."""
+        heights = [self._height(y) for line in self.lines for y in line.y]
+        near = max(NEAR * (max(heights) - min(heights)), sys.float_info.min)
+        found: list[float] = []
+        for index in reversed(range(len(self.lines))):
+            above = zip(self.lines[index + 1 :], found, strict=True)
+            meeting = [width for other, width in above if self._meet(self.lines[index], other, near)]
+            found.insert(0, max(meeting, default=WIDTH - WIDER) + WIDER)
+        return tuple(found)
+
+    def _height(self, y: float) -> float:
+        return math.log(max(y, sys.float_info.min)) if self.y_log else y
+
+    def _meet(self, one: Line, other: Line, near: float) -> bool:
+        """Whether they lie on each other over a stretch, or all of their only point."""
+        heights = {x: self._height(y) for x, y in zip(other.x, other.y, strict=True)}
+        close = [abs(self._height(y) - heights[x]) <= near for x, y in zip(one.x, one.y, strict=True) if x in heights]
+        return close == [True] or any(first and second for first, second in pairwise(close))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,13 +25,9 @@ function template() {
   };
 }
 
-function draw(name) {
-  const { data, layout } = plots[name];
-  Plotly.react(name, data, { ...layout, template: template() }, { displayModeBar: false, responsive: true });
-}
-
-function drawAll() {
-  Object.keys(plots).forEach(draw);
+function draw(place) {
+  const { data, layout } = plots[place.id];
+  Plotly.react(place, data, { ...layout, width: place.clientWidth, template: template() }, { displayModeBar: false });
 }
 
 // A button of a legend takes its variant out of the panels of its figure, or puts it back.
@@ -42,7 +38,7 @@ function toggle(button) {
     for (const trace of plots[place.id].data) {
       if (trace.meta === button.value) trace.visible = shown;
     }
-    draw(place.id);
+    draw(place);
   }
 }
 
@@ -54,8 +50,10 @@ function unlinkAwayFromHome() {
 }
 
 unlinkAwayFromHome();
-drawAll();
-dark.addEventListener("change", drawAll);
+const places = document.querySelectorAll(".plot");
+const widths = new ResizeObserver((entries) => entries.forEach((entry) => draw(entry.target)));
+places.forEach((place) => widths.observe(place)); // which draws each a first time
+dark.addEventListener("change", () => places.forEach(draw));
 for (const button of document.querySelectorAll(".legend button")) {
   button.addEventListener("click", () => toggle(button));
 }
