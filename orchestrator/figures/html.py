@@ -18,7 +18,7 @@ from orchestrator.figures.colours import looks_of
 from orchestrator.figures.links import links_to_latents
 from orchestrator.figures.plots import plot_of
 from orchestrator.figures.settings import machine_of, settings_of
-from orchestrator.figures.shapes import Figure
+from orchestrator.figures.shapes import Figure, Panel
 from orchestrator.figures.swatches import swatch
 from orchestrator.figures.tables import numbers_of, pairs, table
 from orchestrator.tracking.records import TrialRecord
@@ -28,12 +28,14 @@ def write_html(
     name: str, records: Sequence[TrialRecord], figures: Sequence[Figure], tags: Mapping[str, str], path: Path
 ) -> None:
     """Write the page of the sweep called `name` into the file `path`; `tags` are of its run and name the machine."""
+    plots = _plots(figures)
     page = Template(_file("page.html")).substitute(
         title=escape(name), style=_file("page.css"), script=_file("page.js"), library=get_plotlyjs(),
         sentence=escape(sentence(records)), results=_results(records), settings=_settings(records, tags),
         scores=_section("Scores", table(score_rows(records))),
-        figures="\n".join(map(_figure, figures)), latents=_section("Latents", links_to_latents(path.parent)),
-        home=_json(f"/{name}/{path.parent.name}/{path.name}"), plots=_json(_plots(figures)),
+        figures="\n".join(_figure(figure, plots) for figure in figures),
+        latents=_section("Latents", links_to_latents(path.parent)),
+        name=_json(name), plots=_json(plots),
     )  # fmt: skip
     path.write_text(page, encoding="utf-8")
 
@@ -56,18 +58,24 @@ def _settings(records: Sequence[TrialRecord], tags: Mapping[str, str]) -> str:
     return "\n".join(parts)
 
 
-def _figure(figure: Figure) -> str:
-    """Its legend, and its panels, each above the table of its numbers."""
-    bars = bool(figure.panels[0].bars)
-    panels = "\n".join(
-        f'<figure>\n<figcaption>{escape(panel.title)}</figcaption>\n<div class="plot" id="{name}" role="img" '
-        f'aria-label="{escape(panel.ylabel)}: its numbers are in the table below"></div>\n'
-        f"<details>\n<summary>Numbers</summary>\n{table(numbers_of(panel))}\n</details>\n</figure>"
-        for name, panel in zip(_names(figure), figure.panels, strict=True)
-    )
+def _figure(figure: Figure, plots: Mapping[str, Any]) -> str:
+    """Its legend and its panels."""
+    legend = "" if figure.panels[0].bars else _legend(figure)
+    panels = "\n".join(_panel(name, panel, plots) for name, panel in zip(_names(figure), figure.panels, strict=True))
     return (
-        f'<section id="{figure.name}">\n<h2>{escape(figure.title)}</h2>\n<p>{escape(figure.about)}</p>\n'
-        f'{"" if bars else _legend(figure)}<div class="panels columns{figure.columns}">\n{panels}\n</div>\n</section>'
+        f'<section id="{figure.name}">\n<h2>{escape(figure.title)}</h2>\n<p>{escape(figure.about)}</p>\n{legend}'
+        f'<div class="panels columns{figure.columns}">\n{panels}\n</div>\n</section>'
+    )
+
+
+def _panel(name: str, panel: Panel, plots: Mapping[str, Any]) -> str:
+    """The place of a plot above the table of its numbers."""
+    height = plots[name]["layout"]["height"]
+    described = escape(f"{panel.ylabel}: its numbers are in the table below")
+    return (
+        f"<figure>\n<figcaption>{escape(panel.title)}</figcaption>\n"
+        f'<div class="plot" id="{name}" role="img" aria-label="{described}" style="height: {height}px"></div>\n'
+        f"<details>\n<summary>Numbers</summary>\n{table(numbers_of(panel))}\n</details>\n</figure>"
     )
 
 

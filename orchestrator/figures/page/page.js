@@ -1,5 +1,3 @@
-"use strict";
-
 const plots = JSON.parse(document.getElementById("plots").textContent);
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
@@ -44,8 +42,8 @@ function toggle(button) {
 
 // In MLflow, or downloaded, the page has not its sweep's directory around it: paths stay, links would lead nowhere.
 function unlinkAwayFromHome() {
-  const home = JSON.parse(document.getElementById("home").textContent);
-  if (decodeURIComponent(location.pathname).endsWith(home)) return;
+  const name = JSON.parse(document.getElementById("name").textContent);
+  if (decodeURIComponent(location.pathname.split("/").at(-3) ?? "") === name) return;
   for (const link of document.querySelectorAll("#latents a")) link.removeAttribute("href");
 }
 
