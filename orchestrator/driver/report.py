@@ -98,7 +98,7 @@ def say(outcome: Outcome, cfg: BaseConfig, directory: Path) -> int:
     kept = f", kept at {address}/{cfg.name}" if (address := address_of(cfg.storage)) else ""
     lines.append(f"sweep:   {directory}{kept}")
     if outcome.figures:
-        lines.append(f"page:    {outcome.figures / PAGE}")
+        lines.append(f"figures: {outcome.figures / PAGE}")
     if (directory / COMPARISONS).is_dir():
         lines.append(
             f"latents: {directory / TRIALS_DIRECTORY}/*/{SCORES_DIRECTORY}/latents.html, "
