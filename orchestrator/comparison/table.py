@@ -16,11 +16,14 @@ SEVERAL_SEEDS = (
 def comparison_table(records: Sequence[TrialRecord]) -> str:
     """Held-out FVU, and who is lowest by how much; the note below says of how many seeds."""
     found = compare({"": records})
-    points = sorted(found.values, key=lambda point: (point.model, point.transcode, *point[1:4]))
-    header = ["hookpoint", "expansion", "k", *(f"{arm.variant} FVU" for arm in found.arms), "lowest"]
-    lines = [row_of(header), "|" + "---|" * len(header)]
-    lines += [row_of(_row(point, found.values[point], found)) for point in points]
-    return "\n".join(lines) + f"\n\n{note_of(found)}"
+    return f"{markdown(comparison_rows(found))}\n\n{note_of(found)}"
+
+
+def comparison_rows(comparison: Comparison) -> list[list[str]]:
+    """The table's header, and its row for every point."""
+    points = sorted(comparison.values, key=lambda point: (point.model, point.transcode, *point[1:4]))
+    header = ["hookpoint", "expansion", "k", *(f"{arm.variant} FVU" for arm in comparison.arms), "lowest"]
+    return [header, *(_row(point, comparison.values[point], comparison) for point in points)]
 
 
 def note_of(comparison: Comparison) -> str:
@@ -40,6 +43,12 @@ def place_of(point: Point, comparison: Comparison) -> str:
     model = f"{point.model} " if len({other.model for other in comparison.values}) > 1 else ""
     mixed = len({other.transcode for other in comparison.values}) > 1
     return f"{model}{point.hookpoint}{', transcoded' if mixed and point.transcode else ''}"
+
+
+def markdown(rows: Sequence[Sequence[object]]) -> str:
+    """A table, of which the first row is the header."""
+    header, *others = map(row_of, rows)
+    return "\n".join([header, "|" + "---|" * len(rows[0]), *others])
 
 
 def row_of(entries: Sequence[object]) -> str:

@@ -27,8 +27,8 @@ def sweep_note(table: str, command: str, tags: Mapping[str, str]) -> str:
     cores = f"{tags['cpu.count']} cores of {tags['cpu.model']}"
     machine = ", ".join(filter(None, (tags.get("host"), cores, tags.get("gpu"))))
     where = (
-        f"Among the artifacts of this run: `comparison.md`, `{RESULTS}`, `figures/{PAGE}`, and pages that "
-        f"show latents of two coders beside each other in `{COMPARISONS}`; of each trial's run `checkpoint` and "
+        f"Among the artifacts of this run: `figures/{PAGE}` with everything, `comparison.md`, `{RESULTS}`, and pages "
+        f"that show latents of two coders beside each other in `{COMPARISONS}`; of each trial's run `checkpoint` and "
         f"`{SCORES_DIRECTORY}/latents.html`."
     )
     return f"{shown}\n\n    {command}\n\nOn {machine}. {where}"

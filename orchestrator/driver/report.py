@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.command_line.read import reader_may_leave
-from orchestrator.comparison.table import comparison_table
+from orchestrator.comparison.scores import score_rows
+from orchestrator.comparison.table import comparison_table, markdown
 from orchestrator.driver.printed_commands import resume_command, show_command
-from orchestrator.driver.scores_report import differences_table, scores_table, write_comparisons
+from orchestrator.driver.scores_report import differences_table, write_comparisons
 from orchestrator.figures.files import PAGE
 from orchestrator.grid.base_config import BaseConfig
 from orchestrator.grid.cells import Cell
@@ -61,8 +62,11 @@ def write_report(
 ) -> str:
     """Write the sweep's tables and numbers; returns the tables."""
     files = {name: directory / TRIALS_DIRECTORY / name / SCORES_DIRECTORY / LATENTS_FILE for name in scores}
-    fvu = comparison_table(records_of(grid, results))
-    text = "\n\n".join(filter(None, [fvu, scores_table(grid, results, scores), differences_table(grid, files)]))
+    measured = {name: result | scores.get(name, {}).get("metrics", {}) for name, result in results.items()}
+    records = records_of(grid, measured)
+    scored = score_rows(records)
+    parts = [comparison_table(records), markdown(scored) if scored else "", differences_table(grid, files)]
+    text = "\n\n".join(filter(None, parts))
     write_comparisons(directory / COMPARISONS, grid, files, results, scores)
     (directory / "comparison.md").write_text(text, encoding="utf-8")
     content = {"results": results, "scores": {name: found["metrics"] for name, found in scores.items()}}

@@ -26,6 +26,7 @@ from orchestrator.grid.cells import Cell
 from orchestrator.storage.address import home_of
 from orchestrator.tracking.endings import UNFINISHED, killed_if_raised, log_result, log_scores, sweep_status
 from orchestrator.tracking.environment import environment_tags
+from orchestrator.tracking.journal import COMMAND
 from orchestrator.tracking.metrics import METRICS
 from orchestrator.tracking.records import RESULTS, journal_records, write_results
 from orchestrator.tracking.tracker import NOTE, Tracker
@@ -114,7 +115,7 @@ def outcome_of(
     tracker.save_view({*METRICS, *measured}, len({record.seed for record in records}))
     write_results(records, directory / RESULTS)
     tracker.log_artifacts(None, directory / RESULTS)
-    if write_figures(directory.name, records, figures):
+    if write_figures(directory.name, records, figures, {**tags, COMMAND: tracker.command}):
         tracker.log_artifacts(None, figures, "figures")
     failed = {name: result["failure"] for name, result in results.items() if "failure" in result}
     unsent = tracker.finish(sweep_status(failed | unscored))

@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sweep = read_sweep(command.tracking_uri or default_uri(home_of(command.storage)), command.run)
         # Two sweeps of one name do not overwrite each other's.
         place = cut(plain(f"{sweep.name}-{sweep.run_id[:8]}"))
-        written = write_figures(sweep.name, sweep.records, command.out or Path("figures") / place)
+        written = write_figures(sweep.name, sweep.records, command.out or Path("figures") / place, sweep.tags)
         if not written:
             raise UserError(f"run {command.run!r}: no trial of it has finished, so there is nothing to draw")
     except UserError as error:

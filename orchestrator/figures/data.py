@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from statistics import fmean
 from typing import TypeVar
 
 import numpy as np
 
-from orchestrator.comparison.points import FVU
-from orchestrator.figures.colours import colours_of
+from orchestrator.comparison.points import FVU, Point, point_of
+from orchestrator.figures.colours import Look, looks_of
+from orchestrator.figures.shapes import Bar, Figure, Line, Panel
 from orchestrator.tracking.records import TrialRecord
 
 FVU_LABEL = "held-out FVU (fraction)"
@@ -17,7 +18,8 @@ TRAINING_FVU_LABEL = "training FVU (fraction)"
 TIME_LABEL = "training time (s)"
 K_LABEL = "k (active latents per token)"
 
-MIN_BARS = 3
+FEW_BARS = 2
+"""Nothing is compared with less; a curve that shows the same two leaves no room for them."""
 MAX_ROWS = 6
 MAX_COLUMNS = 3
 TITLE_LETTERS = 36
@@ -26,159 +28,87 @@ TITLE_LETTERS = 36
 Key = TypeVar("Key", bound=Hashable)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """One variant's values; with several seeds their means, and between which values they lie."""
-
-    name: str
-    colour: str
-    x: tuple[float, ...]
-    y: tuple[float, ...]
-    band: tuple[tuple[float, ...], tuple[float, ...]] | None = None
-    """Lowest and highest."""
-    labels: tuple[str, ...] = ()
-    """Written beside the points."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bar:
-    """One variant's value; with several seeds their mean, the lowest and the highest."""
-
-    name: str
-    colour: str
-    value: float
-    spread: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Panel:
-    """Lines over an x axis, or horizontal bars."""
-
-    title: str
-    xlabel: str
-    ylabel: str
-    lines: tuple[Line, ...] = ()
-    bars: tuple[Bar, ...] = ()
-    log2_ticks: tuple[int, ...] = ()
-    """Where given, the x axis is logarithmic and has these ticks alone."""
-    x_from_zero: bool = False
-    y_log: bool = False
-    y_at_least: float = 0.0
-    """Where given, the y axis runs from 0 to this or beyond."""
-    markers: bool = True
-
-    @property
-    def y_range(self) -> tuple[float, float]:
-        """From 0 to where everything has room."""
-        highest = [y for line in self.lines for y in (*line.y, *(line.band[1] if line.band else ()))]
-        return 0.0, max(self.y_at_least, 1.05 * max(highest))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figure:
-    """Panels side by side, `columns` to a row."""
-
-    name: str
-    title: str
-    about: str
-    """What the values are means of, and what is missing."""
-    variants: tuple[str, ...]
-    """In the order of legends; as bars, each has the same place in every panel."""
-    panels: tuple[Panel, ...]
-    columns: int
-
-    @property
-    def rows(self) -> int:
-        """How many rows the panels fill."""
-        return math.ceil(len(self.panels) / self.columns)
-
-    @property
-    def title_lines(self) -> int:
-        """Of the panel that has most."""
-        return max(panel.title.count("\n") for panel in self.panels) + 1
-
-
 def figures_of(records: Sequence[TrialRecord]) -> list[Figure]:
     """Every figure that the finished trials have values for. Trials without held-out FVU are left out."""
     finished = [record for record in records if FVU in record.metrics]
     if not finished:
         return []
-    colours = colours_of(record.variant for record in finished)
+    looks = looks_of(record.variant for record in finished)
     unfinished = len(records) - len(finished)
     note = f"without {unfinished} of {len(records)} trials, unfinished" if unfinished else ""
-    drawn = [draw(finished, colours, note) for draw in (fvu_against_k, fvu_by_variant, dead_and_fvu, fvu_against_time)]
+    drawn = [draw(finished, looks, note) for draw in (fvu_against_k, fvu_by_variant, dead_and_fvu, fvu_against_time)]
     return [figure for figure in drawn if figure is not None]
 
 
-def fvu_against_k(records: Sequence[TrialRecord], colours: Mapping[str, str], note: str = "") -> Figure | None:
+def fvu_against_k(records: Sequence[TrialRecord], looks: Mapping[str, Look], note: str = "") -> Figure | None:
     """A panel for each model, hookpoint and expansion factor where some variant has several k."""
     panels = []
-    for group in _groups(records, lambda r: (r.model, r.hookpoint, r.expansion_factor)).values():
+    for group in _groups(records, _place_of).values():
+        if not _has_curve(group):
+            continue
         lines = []
-        for variant, trials in _by_variant(group, colours):
+        for variant, trials in _by_variant(group, looks):
             by_k = _groups(trials, lambda r: r.k)
             fvus: dict[float, list[float]] = {k: [r.metrics[FVU] for r in seeds] for k, seeds in by_k.items()}
-            lines.append(_line(variant, colours[variant], fvus))
-        if max(len(line.x) for line in lines) > 1:
-            ks = tuple(sorted({record.k for record in group}))
-            title = _place(group[0], records)
-            panels.append(Panel(title=title, xlabel=K_LABEL, ylabel=FVU_LABEL, lines=tuple(lines), log2_ticks=ks))
+            lines.append(_line(variant, looks[variant], fvus))
+        ks = tuple(sorted({record.k for record in group}))
+        title = _title(group[0], records)
+        panels.append(Panel(title=title, xlabel=K_LABEL, ylabel=FVU_LABEL, lines=tuple(lines), log2_ticks=ks))
     about = _about(records, "band: lowest to highest", note)
-    return _figure("fvu_against_k", "Held-out FVU against k", about, panels, colours)
+    return _figure("fvu_against_k", "Held-out FVU against k", about, panels, looks)
 
 
-def fvu_by_variant(records: Sequence[TrialRecord], colours: Mapping[str, str], note: str = "") -> Figure | None:
-    """A panel for each model, hookpoint, expansion factor and k that has three variants or more."""
+def fvu_by_variant(records: Sequence[TrialRecord], looks: Mapping[str, Look], note: str = "") -> Figure | None:
+    """A panel for each model, hookpoint, expansion factor and k with several variants, unless a curve shows the two."""
+    curved = {place for place, group in _groups(records, _place_of).items() if _has_curve(group)}
     panels = []
-    for group in _groups(records, lambda r: (r.model, r.hookpoint, r.expansion_factor, r.k)).values():
-        values = {name: [r.metrics[FVU] for r in trials] for name, trials in _by_variant(group, colours)}
+    for group in _groups(records, point_of).values():
+        values = {name: [r.metrics[FVU] for r in trials] for name, trials in _by_variant(group, looks)}
         bars = tuple(
-            Bar(name=name, colour=colours[name], value=fmean(fvus), spread=_spread(fvus))
-            for name, fvus in values.items()
+            Bar(name=name, look=looks[name], value=fmean(fvus), spread=_spread(fvus)) for name, fvus in values.items()
         )
-        if len(bars) >= MIN_BARS:
-            title = _place(group[0], records, with_k=True)
+        if len(bars) > FEW_BARS or (len(bars) == FEW_BARS and _place_of(group[0]) not in curved):
+            title = _title(group[0], records, with_k=True)
             panels.append(Panel(title=title, xlabel=FVU_LABEL, ylabel="variant", bars=bars))
     about = _about(records, "error bars: lowest to highest", note)
-    return _figure("fvu_by_variant", "Held-out FVU by variant", about, panels, colours)
+    return _figure("fvu_by_variant", "Held-out FVU by variant", about, panels, looks)
 
 
-def dead_and_fvu(records: Sequence[TrialRecord], colours: Mapping[str, str], note: str = "") -> Figure | None:
+def dead_and_fvu(records: Sequence[TrialRecord], looks: Mapping[str, Look], note: str = "") -> Figure | None:
     """Dead latents beside training FVU, a row for each model, hookpoint, expansion factor and k."""
     rows = []
-    for group in _groups(records, lambda r: (r.model, r.hookpoint, r.expansion_factor, r.k)).values():
-        place = _place(group[0], records, with_k=True)
+    for group in _groups(records, point_of).values():
+        title = _title(group[0], records, with_k=True)
         row = [
-            Panel(title=place, xlabel="training step", ylabel=label, lines=lines, markers=False, **scale)
+            Panel(title=title, xlabel="training step", ylabel=label, lines=lines, markers=False, **scale)
             for metric, label, scale in (
                 ("dead_pct", "dead latents (%)", {"y_at_least": 1.0}),
                 ("train/fvu", TRAINING_FVU_LABEL, {"y_log": True}),
             )
-            if (lines := _training_lines(group, colours, metric))
+            if (lines := _training_lines(group, looks, metric))
         ]
         rows += [row] if len(row) == 2 else []
     shown = "" if len(rows) <= MAX_ROWS else f", the first {MAX_ROWS} of {len(rows)} rows"
     about = _about(records, "band: lowest to highest; interpolated between reports", note)
     panels = [panel for row in rows[:MAX_ROWS] for panel in row]
-    return _figure("dead_and_fvu", f"Dead latents and training FVU{shown}", about, panels, colours, columns=2)
+    return _figure("dead_and_fvu", f"Dead latents and training FVU{shown}", about, panels, looks, columns=2)
 
 
-def fvu_against_time(records: Sequence[TrialRecord], colours: Mapping[str, str], note: str = "") -> Figure | None:
+def fvu_against_time(records: Sequence[TrialRecord], looks: Mapping[str, Look], note: str = "") -> Figure | None:
     """A panel for each model, hookpoint and expansion factor, a point for each k."""
     timed = [record for record in records if "train_seconds" in record.metrics]
     panels = []
-    for group in _groups(timed, lambda r: (r.model, r.hookpoint, r.expansion_factor)).values():
+    for group in _groups(timed, _place_of).values():
         lines = []
-        for variant, trials in _by_variant(group, colours):
-            by_k = sorted(_groups(trials, lambda r: r.k).items())
-            x = tuple(fmean(r.metrics["train_seconds"] for r in seeds) for _, seeds in by_k)
-            y = tuple(fmean(r.metrics[FVU] for r in seeds) for _, seeds in by_k)
-            labels = tuple(str(k) for k, _ in by_k)
-            lines.append(Line(name=variant, colour=colours[variant], x=x, y=y, labels=labels))
-        title = _place(group[0], records)
+        for variant, trials in _by_variant(group, looks):
+            by_k = _groups(trials, lambda r: r.k)
+            line = _line(variant, looks[variant], {k: [r.metrics[FVU] for r in seeds] for k, seeds in by_k.items()})
+            seconds = {k: fmean(r.metrics["train_seconds"] for r in seeds) for k, seeds in by_k.items()}
+            lines.append(replace(line, x=tuple(seconds[int(k)] for k in line.x), labels=tuple(map(str, line.x))))
+        title = _title(group[0], records)
         panels.append(Panel(title=title, xlabel=TIME_LABEL, ylabel=FVU_LABEL, lines=tuple(lines), x_from_zero=True))
-    about = _about(timed, "", "; ".join(part for part in ("numbers: k", note) if part))
-    return _figure("fvu_against_time", "Held-out FVU against training time", about, panels, colours)
+    about = _about(timed, "error bars: lowest to highest", "; ".join(part for part in ("numbers: k", note) if part))
+    return _figure("fvu_against_time", "Held-out FVU against training time", about, panels, looks)
 
 
 def joined(curves: Sequence[Sequence[tuple[int, float]]]) -> dict[float, list[float]]:
@@ -192,24 +122,34 @@ def joined(curves: Sequence[Sequence[tuple[int, float]]]) -> dict[float, list[fl
     return dict(zip(map(float, steps), map(list, zip(*columns, strict=True)), strict=True))
 
 
-def _training_lines(group: Sequence[TrialRecord], colours: Mapping[str, str], metric: str) -> tuple[Line, ...]:
+def _training_lines(group: Sequence[TrialRecord], looks: Mapping[str, Look], metric: str) -> tuple[Line, ...]:
     curves = {
         variant: [record.history[metric] for record in trials if metric in record.history]
-        for variant, trials in _by_variant(group, colours)
+        for variant, trials in _by_variant(group, looks)
     }
-    return tuple(_line(variant, colours[variant], joined(found)) for variant, found in curves.items() if found)
+    return tuple(_line(variant, looks[variant], joined(found)) for variant, found in curves.items() if found)
 
 
-def _line(name: str, colour: str, values: Mapping[float, Sequence[float]]) -> Line:
+def _line(name: str, look: Look, values: Mapping[float, Sequence[float]]) -> Line:
     xs = tuple(sorted(values))
     band = None
     if any(len(values[x]) > 1 for x in xs):
         band = tuple(min(values[x]) for x in xs), tuple(max(values[x]) for x in xs)
-    return Line(name=name, colour=colour, x=xs, y=tuple(fmean(values[x]) for x in xs), band=band)
+    return Line(name=name, look=look, x=xs, y=tuple(fmean(values[x]) for x in xs), band=band)
 
 
 def _spread(values: Sequence[float]) -> tuple[float, float] | None:
     return (min(values), max(values)) if len(values) > 1 else None
+
+
+def _place_of(record: TrialRecord) -> Point:
+    """Where trials can be compared that may differ in k."""
+    return point_of(record)._replace(k=0)
+
+
+def _has_curve(group: Sequence[TrialRecord]) -> bool:
+    """Whether some variant of a place has several k."""
+    return len({(record.variant, record.k) for record in group}) > len({record.variant for record in group})
 
 
 def _groups(records: Iterable[TrialRecord], key: Callable[[TrialRecord], Key]) -> dict[Key, list[TrialRecord]]:
@@ -220,27 +160,28 @@ def _groups(records: Iterable[TrialRecord], key: Callable[[TrialRecord], Key]) -
     return groups
 
 
-def _by_variant(records: Iterable[TrialRecord], colours: Mapping[str, str]) -> list[tuple[str, list[TrialRecord]]]:
-    """The trials of each variant, in the order of `colours`."""
+def _by_variant(records: Iterable[TrialRecord], looks: Mapping[str, Look]) -> list[tuple[str, list[TrialRecord]]]:
+    """The trials of each variant, in the order of `looks`."""
     groups = _groups(records, lambda record: record.variant)
-    return [(variant, groups[variant]) for variant in colours if variant in groups]
+    return [(variant, groups[variant]) for variant in looks if variant in groups]
 
 
 def _figure(
-    name: str, title: str, about: str, panels: Sequence[Panel], colours: Mapping[str, str], columns: int = 0
+    name: str, title: str, about: str, panels: Sequence[Panel], looks: Mapping[str, Look], columns: int = 0
 ) -> Figure | None:
     """None without panels. Rows are as even as they can be, unless `columns` says how long."""
     if not panels:
         return None
     columns = columns or math.ceil(len(panels) / math.ceil(len(panels) / MAX_COLUMNS))
     drawn = {line.name for panel in panels for line in panel.lines} | {bar.name for p in panels for bar in p.bars}
-    variants = tuple(variant for variant in colours if variant in drawn)
+    variants = tuple(variant for variant in looks if variant in drawn)
     return Figure(name=name, title=title, about=about, variants=variants, panels=tuple(panels), columns=columns)
 
 
-def _place(record: TrialRecord, records: Sequence[TrialRecord], *, with_k: bool = False) -> str:
-    """Where a panel's trials were; the model only where there are several."""
-    hookpoint = _shortened(record.hookpoint)
+def _title(record: TrialRecord, records: Sequence[TrialRecord], *, with_k: bool = False) -> str:
+    """Where a panel's trials were; the model, or that they are transcoders, only where not all are the same in it."""
+    mixed = len({point_of(r).transcode for r in records}) > 1
+    hookpoint = _shortened(record.hookpoint) + (", transcoded" if mixed and point_of(record).transcode else "")
     sizes = f"expansion {record.expansion_factor}" + (f", k {record.k}" if with_k else "")
     one_line = len(hookpoint) + len(sizes) < TITLE_LETTERS
     others = {r.model for r in records} - {record.model}

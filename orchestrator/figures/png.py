@@ -8,11 +8,15 @@ from typing import Any
 from matplotlib import style
 from matplotlib.figure import Figure as Canvas
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-from orchestrator.figures.data import Figure, Panel
+from orchestrator.figures.colours import MARKERS, Look, looks_of
+from orchestrator.figures.shapes import Figure, Line, Panel
 
 DPI = 130
+SOME_MARKERS = 8
+"""On a curve of very many points."""
 PANEL_INCHES = {1: (7.0, 3.6), 2: (4.3, 2.9), 3: (3.07, 2.7)}
 """By columns: figures of 900 to 1200 pixels, which a README shows without shrinking letters much."""
 BAR_INCHES = 0.26
@@ -46,10 +50,9 @@ def _write_png(figure: Figure, path: Path) -> None:
     )
     _panels(canvas, figure)
     if legend_rows:
-        handles = {line.get_label(): line for axes in canvas.axes for line in axes.lines}
+        handles = [Line2D([], [], **_styled(look), lw=1.5, ms=4.5) for look in looks_of(names).values()]
         canvas.legend(
-            [handles[name] for name in names], names, loc="outside lower center", ncols=legend_columns, frameon=False,
-            fontsize=9,
+            handles, names, loc="outside lower center", ncols=legend_columns, frameon=False, fontsize=9
         )  # fmt: skip
     canvas.savefig(path, dpi=DPI, format="png")
 
@@ -77,13 +80,31 @@ def _panels(canvas: Canvas, figure: Figure) -> None:
             _lines(axes, panel)
 
 
+def _line(axes: Any, line: Line, width: float, *, every: int) -> None:
+    """`width` in points; a marker at every so many values."""
+    look = line.look
+    axes.plot(
+        line.x, line.y, **_styled(look), lw=width, ms=3 + width, markevery=every, clip_on=False,
+    )  # fmt: skip
+    if line.band and line.labels:
+        spread = [[y - low for y, low in zip(line.y, line.band[0], strict=True)],
+                  [high - y for y, high in zip(line.y, line.band[1], strict=True)]]  # fmt: skip
+        axes.errorbar(line.x, line.y, yerr=spread, fmt="none", ecolor=look.colour, capsize=3, lw=1, label="_spread")
+    elif line.band:
+        axes.fill_between(line.x, *line.band, color=look.colour, alpha=0.2, linewidth=0)
+    for x, y, label in zip(line.x, line.y, line.labels, strict=False):
+        axes.annotate(label, (x, y), (5, 3), textcoords="offset points", fontsize=8, color=look.colour)
+
+
+def _styled(look: Look) -> dict[str, Any]:
+    return {
+        "color": look.colour, "linestyle": (0, look.dash) if look.dash else "-", "marker": MARKERS[look.marker]
+    }  # fmt: skip
+
+
 def _lines(axes: Any, panel: Panel) -> None:
-    for line in panel.lines:
-        axes.plot(line.x, line.y, marker="o" if panel.markers else None, ms=4.5, color=line.colour, label=line.name)
-        if line.band:
-            axes.fill_between(line.x, *line.band, color=line.colour, alpha=0.2, linewidth=0)
-        for x, y, label in zip(line.x, line.y, line.labels, strict=False):
-            axes.annotate(label, (x, y), (5, 3), textcoords="offset points", fontsize=8, color=line.colour)
+    for line, width in zip(panel.lines, panel.widths, strict=True):
+        _line(axes, line, 0.75 * width, every=1 if panel.markers else max(1, len(line.x) // SOME_MARKERS))
     if panel.log2_ticks:
         axes.set_xscale("log", base=2)
         axes.set_xticks(panel.log2_ticks, [str(tick) for tick in panel.log2_ticks])
@@ -103,7 +124,7 @@ def _lines(axes: Any, panel: Panel) -> None:
 def _bars(axes: Any, panel: Panel, names: Sequence[str], *, labelled: bool) -> None:
     places = [names.index(bar.name) for bar in panel.bars]
     ends = [bar.spread[1] if bar.spread else bar.value for bar in panel.bars]
-    axes.barh(places, [bar.value for bar in panel.bars], color=[bar.colour for bar in panel.bars], height=0.7)
+    axes.barh(places, [bar.value for bar in panel.bars], color=[bar.look.colour for bar in panel.bars], height=0.7)
     for place, end, bar in zip(places, ends, panel.bars, strict=True):
         if bar.spread:
             below, above = bar.value - bar.spread[0], bar.spread[1] - bar.value

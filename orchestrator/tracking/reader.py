@@ -31,6 +31,8 @@ class TrackedSweep:
     namesakes: int
     """Older sweeps of the same name."""
     records: list[TrialRecord]
+    tags: dict[str, str]
+    """Of the parent run: machine, versions, commit, command."""
 
 
 def read_sweep(uri: str, run: str) -> TrackedSweep:
@@ -44,7 +46,7 @@ def read_sweep(uri: str, run: str) -> TrackedSweep:
         children = client.search_runs([parent.info.experiment_id], filter_string, max_results=50_000)
         trials = [(child.data.params, list(_points(client, child))) for child in children]
     records = records_of(parent.data.params, trials)
-    return TrackedSweep(parent.info.run_name, parent.info.run_id, namesakes, records)
+    return TrackedSweep(parent.info.run_name, parent.info.run_id, namesakes, records, parent.data.tags)
 
 
 def place_of(uri: str, run: str) -> tuple[str, str | None]:

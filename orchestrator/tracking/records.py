@@ -15,6 +15,7 @@ from orchestrator.atomic import atomic_file
 from orchestrator.grid.base_config import HOUSEKEEPING
 from orchestrator.grid.config import AXES
 from orchestrator.tracking.journal import read_entries
+from orchestrator.tracking.typed import typed_column
 
 COUNTS = ("k", "expansion_factor", "seed")
 """Axes that are numbers."""
@@ -73,11 +74,19 @@ def journal_records(directory: Path) -> list[TrialRecord]:
 
 
 def write_results(records: Sequence[TrialRecord], path: Path) -> None:
-    """A row per trial: the axes of the grid, the last value of every metric (float64, null where it has none)."""
+    """A row per trial: the axes of the grid, every other setting, the last value of every metric.
+
+    Settings are columns of the types that they were written from, `settings/NAME` where a metric has that name, too
+    (`lr`); metrics are float64. Null is what a trial does not have.
+    """
     columns: dict[str, pa.Array] = {}
     for axis in AXES:
         columns[axis] = pa.array([getattr(row, axis) for row in records], pa.int64() if axis in COUNTS else pa.string())
-    for metric in sorted({metric for row in records for metric in row.metrics}):
+    metrics = sorted({metric for row in records for metric in row.metrics})
+    for setting in sorted({setting for row in records for setting in row.settings}):
+        name = f"settings/{setting}" if setting in metrics else setting
+        columns[name] = typed_column(setting, [row.settings.get(setting) for row in records])
+    for metric in metrics:
         columns[metric] = pa.array([row.metrics.get(metric) for row in records], pa.float64())
     with atomic_file(path) as unfinished:
         pa.parquet.write_table(pa.table(columns), unfinished)

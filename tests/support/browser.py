@@ -16,11 +16,11 @@ PATIENCE_MS = 120_000
 """Of the page's own clock, which stands still while it waits for the server."""
 
 
-def texts(url: str, profile: Path) -> list[str]:
-    """Every text on the page, in order. `profile` is a directory for what the browser keeps."""
+def texts(url: str, profile: Path, *flags: str) -> list[str]:
+    """Every text on the page, in order. `profile` is a directory for what the browser keeps, `flags` are Chromium's."""
     command = [
         str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={profile}",
-        "--window-size=2400,2400", f"--virtual-time-budget={PATIENCE_MS}", "--dump-dom", url,
+        "--window-size=2400,2400", f"--virtual-time-budget={PATIENCE_MS}", *flags, "--dump-dom", url,
     ]  # fmt: skip
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=LIMIT_SECONDS)
     body = re.sub(r"<(script|style)\b.*?</\1>", "", done.stdout, flags=re.DOTALL)

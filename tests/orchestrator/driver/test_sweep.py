@@ -80,7 +80,7 @@ def test_mlflow_has_a_parent_and_a_nested_run_per_trial(undisturbed: str, storag
 
 
 def test_figures_are_logged_and_can_be_drawn_from_mlflow_alone(undisturbed: str, storage: Path, tmp_path: Path) -> None:
-    names = {"figures.html", "dead_and_fvu.png", "fvu_against_time.png"}  # one k and two variants: no other
+    names = {"figures.html", "fvu_by_variant.png", "dead_and_fvu.png", "fvu_against_time.png"}  # one k: no curve of it
     (parent,) = [run for run in runs_of(storage, "undisturbed") if "mlflow.parentRunId" not in run.data.tags]
     client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
     logged = client.list_artifacts(parent.info.run_id, "figures")
@@ -106,6 +106,10 @@ def test_results_are_a_table_of_their_own(undisturbed: str, storage: Path) -> No
         name = f"model-{row['hookpoint']}-{row['variant']}-k{row['k']}-ef{row['expansion_factor']}-s{row['seed']}"
         for metric, value in children[name].data.metrics.items():
             assert row[metric] == value, metric
+        params = children[name].data.params
+        columns = {param: f"settings/{param}" if param == "lr" else param for param in params}
+        assert {*columns.values()} <= {*table.columns}
+        assert (row["settings/lr"], row["batch_tokens"], row["exclude_first"]) == (0.001, 128, True)
 
 
 def test_the_checkpoint_of_a_trial_loads(undisturbed: str, storage: Path) -> None:

@@ -30,7 +30,7 @@ def test_the_command_draws_the_newest_sweep_of_a_name_from_mlflow_alone(
     assert lines[0] == f"sweep {SWEEP}, run {newest.run_id}, the newest of 2 with this name"
     directory = Path("figures") / f"night_s_run-{newest.run_id[:8]}"
     assert lines[1] == str(directory / "figures.html")
-    assert {path.name for path in directory.iterdir()} == {"figures.html", "dead_and_fvu.png"}
+    assert {path.name for path in directory.iterdir()} == {"figures.html", "dead_and_fvu.png", "fvu_by_variant.png"}
     assert command.main([newest.run_id, "--storage", str(storage), "--out", "here"]) == 0
     assert Path("here/figures.html").read_bytes() == (directory / "figures.html").read_bytes()
 

@@ -1,15 +1,21 @@
 """Figures of a sweep: what they say, how they are drawn, and that MLflow alone is enough to draw them again."""
 
 import dataclasses
+import re
+from importlib import resources
 from typing import Any
 
 import pytest
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 
-from orchestrator.figures.colours import colours_of
-from orchestrator.figures.data import Figure, figures_of, joined
+from models.variants import VARIANTS
+from orchestrator.figures.colours import looks_of
+from orchestrator.figures.data import figures_of, joined
+from orchestrator.figures.shapes import WIDTH, Figure, Line, Panel
 from orchestrator.tracking.records import TrialRecord
 from tests.support.records import grid
+
+CSS = (resources.files("orchestrator.figures") / "page" / "page.css").read_text(encoding="utf-8")
 
 
 def unfinished(trial: TrialRecord) -> TrialRecord:
@@ -66,21 +72,44 @@ def test_trials_that_did_not_finish_are_left_out_and_counted() -> None:
 
 
 def test_bars_stand_in_the_order_of_the_grid_with_baselines_first() -> None:
-    records = grid(hookpoint=("layers.1", "layers.2"), variant=("mp-tied", "mp", "sst", "topk"), seed=(0, 1))
+    records = grid(hookpoint=("layers.1", "layers.2"), variant=("mp-tied", "mp", "ito", "topk"), seed=(0, 1))
     del records[2:4]  # mp at layers.1
     figure = drawn(records)["fvu_by_variant"]
-    assert figure.variants == ("sst", "topk", "mp-tied", "mp")
+    assert figure.variants == ("topk", "mp-tied", "ito", "mp")
     first, second = figure.panels
     assert first.title == "layers.1, expansion 8, k 16"
-    assert [bar.name for bar in first.bars] == ["sst", "topk", "mp-tied"]
-    assert [bar.name for bar in second.bars] == ["sst", "topk", "mp-tied", "mp"]
-    assert tuple(bar.value for bar in second.bars) == approx(0.189, 0.389, 0.339, 0.289)
+    assert [bar.name for bar in first.bars] == ["topk", "mp-tied", "ito"]
+    assert [bar.name for bar in second.bars] == ["topk", "mp-tied", "ito", "mp"]
+    assert tuple(bar.value for bar in second.bars) == approx(0.389, 0.339, 0.189, 0.289)
     assert second.bars[3].spread == approx(0.284, 0.294)
     assert figure.about == "a; mean of 2 seeds; error bars: lowest to highest"
 
 
-def test_two_variants_are_no_bars() -> None:
-    assert "fvu_by_variant" not in drawn(grid(variant=("topk", "mp"), seed=(0, 1)))
+def test_two_variants_have_bars_where_no_curve_shows_them() -> None:
+    records = grid(variant=("topk", "mp"), seed=(0, 1))
+    (panel,) = drawn(records)["fvu_by_variant"].panels
+    assert [bar.name for bar in panel.bars] == ["topk", "mp"]
+    assert tuple(bar.value for bar in panel.bars) == approx(0.389, 0.289)
+    assert "fvu_by_variant" not in drawn(grid(variant=("topk", "mp"), k=(16, 64)))
+    assert "fvu_by_variant" not in drawn(grid(variant=("topk",)))
+    elsewhere = grid(variant=("topk", "mp"), k=(16, 64), hookpoint=("layers.2",))
+    assert [panel.title for panel in drawn([*records, *elsewhere])["fvu_by_variant"].panels] == [
+        "layers.1, expansion 8, k 16"
+    ]
+
+
+def test_a_transcoder_and_an_autoencoder_share_no_panel() -> None:
+    figures = drawn(grid(k=(16, 64), variant=("topk", "mp", "mp-tied", "sst", "transcoder", "mp-transcoder")))
+    assert len(figures) == 4
+    for figure in figures.values():
+        for panel in figure.panels:
+            names = {entry.name for entry in (*panel.lines, *panel.bars)}
+            expected = (
+                {"sst", "transcoder", "mp-transcoder"} if "transcoded" in panel.title else {"topk", "mp", "mp-tied"}
+            )
+            assert names == expected
+    assert [panel.title for panel in figures["fvu_against_k"].panels] == [
+        "layers.1, expansion 8", "layers.1, transcoded, expansion 8"]  # fmt: skip
 
 
 def test_one_seed_has_no_error_bars() -> None:
@@ -126,8 +155,9 @@ def test_fvu_against_time_has_a_point_for_each_k() -> None:
     assert panel.xlabel == "training time (s)"
     topk, mp = panel.lines
     assert (topk.x, topk.y, topk.labels) == (approx(100.5, 200.5), approx(0.389, 0.373), ("16", "32"))
-    assert (topk.colour, mp.colour) == (to_hex("tab:blue"), to_hex("tab:red"))
-    assert figure.about == "a; mean of 2 seeds; numbers: k"
+    assert topk.band == (approx(0.384, 0.368), approx(0.394, 0.378))
+    assert (topk.look.colour, mp.look.colour) == (to_hex("tab:blue"), to_hex("tab:red"))
+    assert figure.about == "a; mean of 2 seeds; error bars: lowest to highest; numbers: k"
 
 
 def test_trials_without_times_have_no_figure_of_them() -> None:
@@ -137,12 +167,41 @@ def test_trials_without_times_have_no_figure_of_them() -> None:
     assert "fvu_against_time" not in drawn(records)
 
 
-def test_colours_are_fixed_and_distinct() -> None:
-    assert colours_of(["mp", "topk"]) == {"topk": to_hex("tab:blue"), "mp": to_hex("tab:red")}
+def test_looks_are_fixed_and_distinct() -> None:
+    assert {name: look.colour for name, look in looks_of(["mp", "topk"]).items()} == {
+        "topk": to_hex("tab:blue"), "mp": to_hex("tab:red")}  # fmt: skip
     many = [f"variant-{index}" for index in range(10)]
-    found = colours_of(["mp", *many, "topk"])
-    assert len(set(found.values())) == 12
-    assert colours_of([*reversed(many), "topk", "mp"]) == found
+    found = looks_of(["mp", *many, "topk"])
+    assert len({look.colour for look in found.values()}) == 12
+    assert looks_of([*reversed(many), "topk", "mp"]) == found
+    every = looks_of([*VARIANTS, *many])
+    assert len({(look.dash, look.marker) for look in every.values()}) == len(every)  # without colour, too
+    assert len({look.dash for look in looks_of(["topk", "mp", "mp-tied"]).values()}) == 3
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of the WCAG."""
+    parts = (value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in to_rgb(colour))
+    return sum(part * weight for part, weight in zip(parts, (0.2126, 0.7152, 0.0722), strict=True))
+
+
+@pytest.mark.parametrize("back", re.findall(r"--back: (#\w+)", CSS))
+def test_every_colour_can_be_told_from_the_page(back: str) -> None:
+    for look in looks_of(VARIANTS).values():
+        low, high = sorted((luminance(look.colour), luminance(back)))
+        assert (high + 0.05) / (low + 0.05) >= 3, look
+
+
+def test_no_line_hides_another() -> None:
+    """What lies below shows on both sides; lines that meet nothing are as thin as any."""
+    x = (1.0, 2.0, 3.0)
+    heights = {"topk": (0.001, 0.001, 0.5), "mp": (1.0, 0.5, 1.0), "mp-tied": (0.001,) * 3, "ito": (0.0002,) * 3}
+    lines = tuple(Line(name=name, look=looks_of([name])[name], x=x, y=y) for name, y in heights.items())
+    panel = Panel(title="", xlabel="", ylabel="", lines=lines)
+    assert panel.widths == (3 * WIDTH, WIDTH, 2 * WIDTH, WIDTH)
+    assert dataclasses.replace(panel, y_log=True).widths == (2 * WIDTH, WIDTH, WIDTH, WIDTH)
+    points = tuple(dataclasses.replace(line, x=x[:1], y=(0.3,)) for line in lines[:2])
+    assert dataclasses.replace(panel, lines=points).widths == (2 * WIDTH, WIDTH)
 
 
 def test_several_models_are_told_apart() -> None:

@@ -1,0 +1,56 @@
+"""The scores of every trained trial beside its FVU, a row each."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from orchestrator.comparison.points import FVU, compare, point_of
+from orchestrator.comparison.table import place_of
+from orchestrator.tracking.records import TrialRecord
+from orchestrator.tracking.views import CE_RECOVERED
+
+PREFIX = "autointerp/"
+
+
+def score_rows(records: Sequence[TrialRecord]) -> list[list[str]]:
+    """A header, and a row for every trial that is scored; empty where none is."""
+    found = compare({"": records})
+    scored = [record for record in records if FVU in record.metrics and is_scored(record.metrics)]
+    if not scored:
+        return []
+    scorers = sorted({scorer for record in scored for scorer in scorers_of(record.metrics)})
+    head = ["hookpoint", "expansion", "k", "variant", "seed", "FVU", "CE recovered", "dead %"]
+    rows = [[*head, *(f"{scorer} (95 %), n" for scorer in scorers)]]
+    for record in sorted(scored, key=lambda row: (row.model, row.hookpoint, row.expansion_factor, row.k)):
+        axes = (record.expansion_factor, record.k, record.variant, record.seed)
+        metrics = record.metrics
+        rows.append(
+            [
+                place_of(point_of(record), found), *map(str, axes), f"{metrics[FVU]:.4f}",
+                _number(metrics, CE_RECOVERED, 3), _number(metrics, "dead_pct", 1),
+                *(_mean(metrics, scorer) for scorer in scorers),
+            ]
+        )  # fmt: skip
+    return rows
+
+
+def is_scored(metrics: Mapping[str, float]) -> bool:
+    """Whether there is a metric that scoring alone gives."""
+    return CE_RECOVERED in metrics or bool(scorers_of(metrics))
+
+
+def scorers_of(metrics: Mapping[str, float]) -> list[str]:
+    """Names of the scorers that metrics are of."""
+    return sorted({key.split("/")[1] for key in metrics if key.startswith(PREFIX) and key.endswith("/mean")})
+
+
+def _number(metrics: Mapping[str, float], name: str, digits: int) -> str:
+    value = metrics.get(name, math.nan)
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _mean(metrics: Mapping[str, float], scorer: str) -> str:
+    """The mean with its 95 % interval, and the number of latents."""
+    mean, low, high, count = (metrics.get(f"{PREFIX}{scorer}/{key}") for key in ("mean", "mean_low", "mean_high", "n"))
+    if not count or mean is None or low is None or high is None:
+        return "-"
+    return f"{mean:.3f} [{low:.3f}, {high:.3f}], {count:.0f}"
