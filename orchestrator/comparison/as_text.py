@@ -1,0 +1,44 @@
+"""A comparison for a terminal."""
+
+import textwrap
+from collections.abc import Sequence
+
+from orchestrator.comparison.columns import entries, header, place, settings_table
+from orchestrator.comparison.report import Report, headings, notes, verdict_of
+
+WIDTH = 100
+"""Of notes; tables are as wide as what is in them."""
+WINNER, LOWEST, OTHER = "* ", "- ", "  "
+"""What stands before an arm: several seeds bear out that it wins, it is lowest, or neither."""
+
+
+def as_text(report: Report) -> str:
+    """Aligned tables: what differs, then a block for each cell with its verdict below; notes at the end."""
+    parts = ["\n".join(headings(report))]
+    if report.several and (settings := settings_table(report)):
+        parts.append("\n".join(["what differs", *(f"  {line}".rstrip() for line in aligned(settings))]))
+    parts.append("\n".join(_blocks(report)))
+    parts += [textwrap.fill(note, WIDTH) for note in notes(report)]
+    return "\n\n".join(parts) + "\n"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines whose columns stand below each other."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in rows)
+    return [line.rstrip() for line in lines]
+
+
+def _blocks(report: Report) -> list[str]:
+    shown = [entries(row, report) for cell in report.cells for row in cell.rows]
+    head, *below = aligned([header(report), *shown])
+    lines, found = [f"{OTHER}{head}"], iter(below)
+    for cell in report.cells:
+        hookpoint, expansion, k = place(cell, report)
+        lines += ["", f"{hookpoint}, expansion {expansion}, k {k}"]
+        for row in cell.rows:
+            mark = WINNER if row.arm == cell.winner else LOWEST if row.arm == cell.lowest else OTHER
+            lines.append(f"{mark}{next(found)}")
+        if said := verdict_of(cell, report):
+            lines.append(f"{OTHER}{said}")
+    return lines
