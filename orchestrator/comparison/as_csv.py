@@ -39,7 +39,7 @@ def _row(row: Row, cell: Cell, report: Report, metrics: Mapping[str, object], va
         found |= {metric: mean.mean if mean else None, f"{metric}_sd": mean.spread if mean else None}
     same = report.sweeps[row.same_as].run_id if row.same_as else None
     return found | _above(row.above) | {
-        "other_text": bool(row.elsewhere), "lowest": row.arm == cell.lowest, "winner": row.arm == cell.winner,
+        "other_text_or_model": bool(row.elsewhere), "lowest": row.arm == cell.lowest, "winner": row.arm == cell.winner,
         "same_as": same,
     }  # fmt: skip
 

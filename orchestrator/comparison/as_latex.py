@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from orchestrator.comparison.columns import entries, header, long_table, place, settings_table
-from orchestrator.comparison.report import Report, headings, notes, verdict_of
+from orchestrator.comparison.columns import FVU_HEADING, long_table, settings_table
+from orchestrator.comparison.report import Report, headings, notes
 
 SIGNS = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -20,19 +20,17 @@ def as_latex(report: Report) -> str:
     parts = ["\n".join(comments)]
     if report.several and (settings := settings_table(report)):
         parts.append(_tabular(settings[0], [[escaped(row) for row in settings[1:]]]))
-    blocks = []
-    for cell in report.cells:
-        rows = []
-        for row in cell.rows:
-            verdict = verdict_of(cell, report) if row.arm == cell.lowest else ""
-            shown = escaped([*place(cell, report), *entries(row, report), verdict])
-            if row.arm == cell.winner:
-                column = 3 + header(report).index("FVU")
-                shown[column] = rf"\textbf{{{shown[column]}}}"
-            rows.append(shown)
-        blocks.append(rows)
-    parts.append(_tabular(long_table(report)[0], blocks))
+    head, *rows = long_table(report)
+    shown = iter([escaped(row) for row in rows])
+    blocks = [[_emphasised(next(shown), head, row.arm == cell.winner) for row in cell.rows] for cell in report.cells]
+    parts.append(_tabular(head, blocks))
     return "\n\n".join(parts) + "\n"
+
+
+def _emphasised(row: list[str], head: Sequence[str], winner: bool) -> list[str]:
+    return [
+        rf"\textbf{{{word}}}" if winner and name == FVU_HEADING else word for name, word in zip(head, row, strict=True)
+    ]
 
 
 def escaped(words: Sequence[str]) -> list[str]:

@@ -4,11 +4,12 @@ import re
 from collections.abc import Sequence
 
 from orchestrator.comparison.judged import Cell, Row
-from orchestrator.comparison.report import Report, verdict_of
+from orchestrator.comparison.report import Report, elsewhere_of, verdict_of
 from orchestrator.comparison.verdict import DIGITS, Difference, Summary
 from orchestrator.tracking.views import CE_RECOVERED
 
 DEAD, L0 = "dead_pct", "l0"
+FVU_HEADING, ABOVE_HEADING = "FVU", "above the lowest"
 FINGERPRINT_LETTERS = 8
 MAX_VALUES = 8
 """Of a setting that trials of one sweep have several values of."""
@@ -24,24 +25,14 @@ def metrics_of(cells: Sequence[Cell]) -> dict[str, tuple[str, int]]:
     return {metric: column for metric, column in columns.items() if metric in found}
 
 
-def header(report: Report) -> list[str]:
-    """Of the entries of a row."""
-    return [
-        "variant", *(["sweep"] if report.several else []), "seeds", "FVU",
-        *(heading for heading, _ in metrics_of(report.cells).values()), "above the lowest",
-    ]  # fmt: skip
-
-
-def entries(row: Row, report: Report) -> list[str]:
-    """What an arm measured."""
-    measured = [
-        spread(row.measured[metric], digits) if metric in row.measured else NONE
-        for metric, (_, digits) in metrics_of(report.cells).items()
-    ]
-    return [
-        row.arm.variant, *([row.arm.sweep] if report.several else []), seeds(row), fvu(row.fvu), *measured,
-        f"as in {row.same_as}" if row.same_as else above(row.above),
-    ]  # fmt: skip
+def entries(row: Row, report: Report) -> dict[str, str]:
+    """What an arm measured, by the headings of the columns, which are the same for every arm."""
+    found = {"variant": row.arm.variant} | ({"sweep": row.arm.sweep} if report.several else {})
+    found |= {"seeds": seeds(row), FVU_HEADING: fvu(row.fvu)}
+    for metric, (heading, digits) in metrics_of(report.cells).items():
+        found[heading] = spread(row.measured[metric], digits) if metric in row.measured else NONE
+    difference = ", ".join(filter(None, [above(row.above), elsewhere_of(row)]))
+    return found | {ABOVE_HEADING: f"as in {row.same_as}" if row.same_as else difference}
 
 
 def place(cell: Cell, report: Report) -> list[str]:
@@ -53,13 +44,18 @@ def place(cell: Cell, report: Report) -> list[str]:
 
 
 def long_table(report: Report) -> list[list[str]]:
-    """The header and a row for every arm of every cell; the verdict stands beside the lowest."""
-    rows = [["hookpoint", "expansion", "k", *header(report), "verdict"]]
-    for cell in report.cells:
-        for row in cell.rows:
-            verdict = verdict_of(cell, report) if row.arm == cell.lowest else ""
-            rows.append([*place(cell, report), *entries(row, report), verdict])
-    return rows
+    """The headings and a row for every arm of every cell; the verdict stands beside the lowest."""
+    rows = [
+        [
+            *place(cell, report),
+            *entries(row, report).values(),
+            verdict_of(cell, report) if row.arm == cell.lowest else "",
+        ]
+        for cell in report.cells
+        for row in cell.rows
+    ]
+    headings = entries(report.cells[0].rows[0], report)
+    return [["hookpoint", "expansion", "k", *headings, "verdict"], *rows]
 
 
 def settings_table(report: Report) -> list[list[str]]:

@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         words = sys.argv[1:] if argv is None else argv
         command = read(Command, words, str(Command.__doc__), prog="python -m orchestrator.comparison")
         uri = command.tracking_uri or default_uri(home_of(command.storage))
-        written = FORMATS[command.format](report_on(read_sweeps(uri, command.run)))
+        written = FORMATS[command.format](report_on(read_sweeps(uri, command.run, curves=False)))
     except UserError as error:
         sys.stderr.write(f"error: {' '.join(str(error).splitlines())}\n")
         return 2

@@ -28,6 +28,8 @@ class Row:
     """Settings by which the lowest arm's model or held-out text is another than this one's."""
     same_as: str | None
     """The sweep that has the same trials: this arm is shown, and compared with none."""
+    apart: tuple[float, ...]
+    """By how much its FVU is another than theirs, for every seed that both have."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ def _cell(point: Point, arms: Mapping[Arm, Trials]) -> Cell:
                 arm=arm, settings=_settings(trials), fvu=summary(seeds_of(trials)), above=above, elsewhere=others,
                 measured={metric: mean for metric in metrics if (mean := summary(seeds_of(trials, metric)))},
                 same_as=same[arm].sweep if arm in same else None,
+                apart=_apart(trials, arms[same[arm]]) if arm in same else (),
             )
         )  # fmt: skip
     return Cell(point, rows, lowest, found)
@@ -92,13 +95,9 @@ def _cell(point: Point, arms: Mapping[Arm, Trials]) -> Cell:
 
 def _repeated(arms: Mapping[Arm, Trials]) -> dict[Arm, Arm]:
     """Arms that repeat what another sweep did, with the one that has more seeds, or comes first."""
-
-    def finished(arm: Arm) -> int:
-        return sum(FVU in record.metrics for record in arms[arm].values())
-
     kept: list[Arm] = []
     repeated: dict[Arm, Arm] = {}
-    for arm in sorted(arms, key=finished, reverse=True):
+    for arm in sorted(arms, key=lambda arm: len(_finished(arms[arm])), reverse=True):
         settings = _settings(arms[arm])
         same = (k for k in kept if k.variant == arm.variant and same_training(_settings(arms[k]), settings))
         if first := next(same, None):
@@ -112,6 +111,10 @@ def _paired(one: Trials, other: Trials) -> bool:
     """Whether differences are taken seed by seed: one seed means the same to both, and pairs are as many as can be."""
     shared, seeds = _finished(one) & _finished(other), min(len(_finished(one)), len(_finished(other)))
     return same_order(_settings(one), _settings(other)) and len(shared) >= min(2, seeds)
+
+
+def _apart(one: Trials, other: Trials) -> tuple[float, ...]:
+    return tuple(abs(one[seed].metrics[FVU] - other[seed].metrics[FVU]) for seed in _finished(one) & _finished(other))
 
 
 def _finished(trials: Trials) -> set[int]:

@@ -66,14 +66,12 @@ def verdict_of(cell: Cell, report: Report) -> str:
     words = [found.describe(report.name(found.lowest))]
     if found.margin is not None:
         words.append(f"paired by {found.seeds} seeds" if found.paired else "Welch")
-    if rival.elsewhere:
-        words.append(_elsewhere(rival))
-    return ", ".join(words)
+    return ", ".join(filter(None, [*words, elsewhere_of(rival)]))
 
 
 def notes(report: Report) -> list[str]:
     """What a reader has to know of the numbers, a sentence or two each."""
-    found = [*_not_alike(report), *_repeated(report.cells)]
+    found = [*_not_alike(report), *_repeated(report)]
     alone = not any(len({row.arm.sweep for row in cell.rows}) > 1 for cell in report.cells)
     if report.several and alone:
         found.append(
@@ -90,8 +88,9 @@ def notes(report: Report) -> list[str]:
     return found
 
 
-def _elsewhere(row: Row) -> str:
-    return "another model" if row.elsewhere[0] in MODEL else "other text"
+def elsewhere_of(row: Row) -> str:
+    """By what an arm cannot be held against the lowest of its cell as it stands; empty where nothing is."""
+    return "" if not row.elsewhere else "another model" if row.elsewhere[0] in MODEL else "other text"
 
 
 def _not_alike(report: Report) -> list[str]:
@@ -101,7 +100,7 @@ def _not_alike(report: Report) -> list[str]:
         for row in cell.rows:
             if row.elsewhere and cell.lowest:
                 first, second = sorted((cell.lowest.sweep, row.arm.sweep), key=list(report.sweeps).index)
-                pairs.setdefault((_elsewhere(row), first, second), {}).update(dict.fromkeys(row.elsewhere))
+                pairs.setdefault((elsewhere_of(row), first, second), {}).update(dict.fromkeys(row.elsewhere))
     what = {
         "another model": "{} and {} did not run on the same model ({}): their FVU is of other activations.",
         "other text": "{} and {} do not have the same tokens ({}): their FVU stands on different held-out text.",
@@ -109,9 +108,19 @@ def _not_alike(report: Report) -> list[str]:
     return [what[kind].format(first, second, ", ".join(keys)) for (kind, first, second), keys in pairs.items()]
 
 
-def _repeated(cells: Sequence[Cell]) -> list[str]:
-    pairs = dict.fromkeys((row.arm.sweep, row.same_as) for cell in cells for row in cell.rows if row.same_as)
-    return [
-        f"{sweep} repeats trials of {other}, with equal settings: they are shown, and not compared with themselves."
-        for sweep, other in pairs
-    ]
+def _repeated(report: Report) -> list[str]:
+    """Pairs of sweeps with the same trials, and how far apart those came out: versions and devices round otherwise."""
+    pairs: dict[tuple[str, str], list[float]] = {}
+    for cell in report.cells:
+        for row in cell.rows:
+            if row.same_as:
+                pairs.setdefault((row.same_as, row.arm.sweep), []).extend(row.apart)
+    lines = []
+    for (first, second), apart in pairs.items():
+        largest = max(apart, default=0.0)
+        differ = f" FVU of equal seeds differs by up to {largest:.1g}." if largest else ""
+        lines.append(
+            f"Trials of {second} have the axes and settings of trials of {first}: they are shown, and not compared "
+            f"with themselves.{differ}"
+        )
+    return lines

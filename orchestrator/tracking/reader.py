@@ -39,8 +39,12 @@ class TrackedSweep:
     records: list[TrialRecord]
 
 
-def read_sweep(uri: str, run: str) -> TrackedSweep:
-    """The sweep whose parent run has the id `run`, or the newest of that name. Raises UserError."""
+def read_sweep(uri: str, run: str, *, curves: bool = True) -> TrackedSweep:
+    """The sweep whose parent run has the id `run`, or the newest of that name. Raises UserError.
+
+    Without `curves` a metric has its last value alone, at step 0: MLflow is asked once for all of them, and otherwise
+    once for every metric of every trial.
+    """
     quieten_mlflow()
     with _user_error(uri):
         _check_store(uri, run)
@@ -48,35 +52,38 @@ def read_sweep(uri: str, run: str) -> TrackedSweep:
         parent, namesakes = _find(client, run)
         filter_string = f"tags.`{_PARENT_TAG}` = '{parent.info.run_id}'"
         children = client.search_runs([parent.info.experiment_id], filter_string, max_results=50_000)
-        trials = [(_identity(parent, child) | child.data.params, list(_points(client, child))) for child in children]
+        trials = [
+            (_identity(parent, child) | child.data.params, list(_points(client, child, curves))) for child in children
+        ]
     records = records_of(parent.data.params, trials)
     return TrackedSweep(parent.info.run_name, parent.info.run_id, namesakes, records)
 
 
-def read_sweeps(uri: str, runs: Sequence[str]) -> list[TrackedSweep]:
-    """Sweeps by names or ids, or by several of them in one, separated by blanks. Raises UserError.
+def read_sweeps(uri: str, runs: Sequence[str], *, curves: bool = True) -> list[TrackedSweep]:
+    """Sweeps by names or ids, or by several of them in one word, separated by blanks. Raises UserError.
 
-    What is a name as it is counts as one, blanks and all.
+    What is a name as it is counts as one, blanks and all. `curves` as for `read_sweep`.
     """
     sweeps: dict[str, TrackedSweep] = {}
     for run in runs:
-        for name, sweep in _named(uri, run):
+        for name, sweep in _named(uri, run, curves):
             if sweep.run_id in sweeps:
                 raise UserError(f"run {name!r}: is named twice; give each sweep once")
             sweeps[sweep.run_id] = sweep
     return list(sweeps.values())
 
 
-def _named(uri: str, run: str) -> list[tuple[str, TrackedSweep]]:
+def _named(uri: str, run: str, curves: bool) -> list[tuple[str, TrackedSweep]]:
+    """What a word names, each with the part of it that does."""
     try:
-        return [(run, read_sweep(uri, run))]
+        return [(run, read_sweep(uri, run, curves=curves))]
     except UnknownSweep as error:
         if len(parts := run.split()) < 2:
             raise
         found = []
         for part in parts:
             try:
-                found.append((part, read_sweep(uri, part)))
+                found.append((part, read_sweep(uri, part, curves=curves)))
             except UnknownSweep:
                 raise UserError(f"{error}, and none called {part!r}") from None
         return found
@@ -138,8 +145,11 @@ def _identity(parent: Run, child: Run) -> dict[str, str]:
     return {what: parent.data.tags[key] for what, key in keys.items() if key in parent.data.tags}
 
 
-def _points(client: MlflowClient, run: Run) -> Iterator[Point]:
-    for metric in run.data.metrics:
+def _points(client: MlflowClient, run: Run, curves: bool) -> Iterator[Point]:
+    for metric, last in run.data.metrics.items():
+        if not curves:
+            yield metric, 0, last
+            continue
         for point in client.get_metric_history(run.info.run_id, metric):
             yield metric, point.step, point.value
 
