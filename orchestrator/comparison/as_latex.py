@@ -1,5 +1,6 @@
 """A comparison as tables of LaTeX, with the rules of its package booktabs."""
 
+import re
 from collections.abc import Sequence
 
 from orchestrator.comparison.columns import FVU_HEADING, long_table, settings_table
@@ -9,7 +10,7 @@ SIGNS = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", '"': r"\textquotedbl{}", "±": r"$\pm$", "…": r"\ldots{}",
-    "[": "{[}", "]": "{]}", "-": "{-}",
+    "[": "{[}", "]": "{]}", "-": "{-}", "−": "$-$",
 }  # fmt: skip
 """What LaTeX reads as something else, or not at all: brackets after a row's end, hyphens that join to a dash."""
 
@@ -35,7 +36,8 @@ def _emphasised(row: list[str], head: Sequence[str], winner: bool) -> list[str]:
 
 def escaped(words: Sequence[str]) -> list[str]:
     """Words as LaTeX shows them."""
-    return ["".join(SIGNS.get(letter, letter) for letter in word) for word in words]
+    minus = (re.sub(r"(^|[ \[])-(?=\d)", r"\1−", word) for word in words)
+    return ["".join(SIGNS.get(letter, letter) for letter in word) for word in minus]
 
 
 def _tabular(head: Sequence[str], blocks: Sequence[Sequence[Sequence[str]]]) -> str:

@@ -11,6 +11,9 @@ FVU = "val/fvu"
 BASELINES = ("topk", "sst")
 """Variants that others are compared with come first."""
 
+OF_SWEEP = " ("
+"""Between a variant and its sweep; no variant has it in its name."""
+
 Seeds = Mapping[int, float | None]
 """A value for each seed, None where the trial has none (yet)."""
 
@@ -31,6 +34,11 @@ class Arm(NamedTuple):
     variant: str
     sweep: str = ""
     """Its name, where several sweeps are compared."""
+
+
+def in_sweep(variant: str, sweep: str) -> str:
+    """What a variant is called where other sweeps have it too; `point_of` still knows what it is."""
+    return f"{variant}{OF_SWEEP}{sweep})"
 
 
 @dataclass(frozen=True)
@@ -76,5 +84,6 @@ def compare(sweeps: Mapping[str, Sequence[TrialRecord]], metric: str = FVU) -> C
 
 def point_of(record: TrialRecord) -> Point:
     """Where a trial can be compared with others."""
-    transcode = record.variant in VARIANTS and VARIANTS[record.variant].transcode
+    recipe = VARIANTS.get(record.variant.partition(OF_SWEEP)[0])
+    transcode = recipe is not None and recipe.transcode
     return Point(record.model, record.hookpoint, record.expansion_factor, record.k, transcode)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from orchestrator.comparison.judged import Cell, Row, judge
 from orchestrator.comparison.labels import labels
-from orchestrator.comparison.points import FVU, Arm
+from orchestrator.comparison.points import FVU, Arm, in_sweep
 from orchestrator.comparison.settings import MODEL, Differences, differences
 from orchestrator.comparison.table import ONE_SEED
 from orchestrator.errors import UserError
@@ -33,7 +33,7 @@ class Report:
 
     def name(self, arm: Arm) -> str:
         """What an arm is called among the others of its cell."""
-        return f"{arm.variant} ({arm.sweep})" if self.several else arm.variant
+        return in_sweep(*arm) if self.several else arm.variant
 
 
 def report_on(sweeps: Sequence[TrackedSweep]) -> Report:
@@ -63,7 +63,10 @@ def verdict_of(cell: Cell, report: Report) -> str:
     found, rival = cell.verdict, cell.rival
     if found is None or rival is None:
         return ""
-    words = [found.describe(report.name(found.lowest))]
+    lowest, second = report.name(found.lowest), report.name(found.second)
+    words = [found.describe(lowest)]
+    if sum(row.fvu is not None and row.same_as is None for row in cell.rows) > 2:
+        words.append(f"before {second}" if found.winner else f"{lowest} next to {second}")
     if found.margin is not None:
         words.append(f"paired by {found.seeds} seeds" if found.paired else "Welch")
     return ", ".join(filter(None, [*words, elsewhere_of(rival)]))

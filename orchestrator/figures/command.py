@@ -10,6 +10,7 @@ import tyro
 
 from orchestrator.command_line.read import read, reader_may_leave
 from orchestrator.comparison.labels import labels
+from orchestrator.comparison.points import in_sweep
 from orchestrator.errors import UserError
 from orchestrator.figures.files import write_figures
 from orchestrator.grid.base_config import BaseConfig
@@ -62,7 +63,7 @@ def records_of(sweeps: Sequence[TrackedSweep]) -> list[TrialRecord]:
     if len(sweeps) == 1:
         return sweeps[0].records
     return [
-        replace(record, variant=f"{record.variant} ({label})")
+        replace(record, variant=in_sweep(record.variant, label))
         for label, sweep in zip(labels(sweeps), sweeps, strict=True)
         for record in sweep.records
     ]

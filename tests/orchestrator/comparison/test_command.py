@@ -11,6 +11,7 @@ from types import MappingProxyType
 import pandas
 import pytest
 
+from orchestrator.comparison.as_latex import escaped
 from orchestrator.comparison.command import main
 from orchestrator.grid.config import AXES
 from orchestrator.tracking.mlflow_store import default_uri
@@ -85,7 +86,7 @@ def test_two_learning_rates_beside_each_other(said) -> None:  # type: ignore[no-
         ["topk", "slow", "3"], ["topk", FAST, "3"], ["mp", "slow", "3"], ["mp", FAST, "3"],
     ]  # fmt: skip
     assert "0.2435 ± 0.0095 [0.2199, 0.2671]" in cell[3] and cell[3].startswith("* ")
-    assert cell[4] == f"  mp ({FAST}) by 0.0505 ± 0.0012, paired by 3 seeds"
+    assert cell[4] == f"  mp ({FAST}) by 0.0505 ± 0.0012, before mp (slow), paired by 3 seeds"
     assert "+0.0505 ± 0.0012" in cell[2] and max(map(len, text.splitlines())) <= 120
     assert re.search(
         r"^  mp +slow +3 +0\.900 ± 0\.000 +0\.700 ± 0\.000 +11\.0 ± 1\.0 +16\.0 ± 0\.0$", text, re.MULTILINE
@@ -95,7 +96,9 @@ def test_two_learning_rates_beside_each_other(said) -> None:  # type: ignore[no-
 def test_other_text_is_said_and_nobody_wins_on_it(said) -> None:  # type: ignore[no-untyped-def]
     text = said("slow", "longer")
     assert "slow and longer do not have the same tokens (tokens.fingerprint, train_tokens)" in " ".join(text.split())
-    assert re.search(r"^  mp \(longer\) by 0\.0404 ± 0\.\d{4}, Welch, other text$", text, re.MULTILINE)
+    assert re.search(
+        r"^  mp \(longer\) by 0\.0404 ± 0\.\d{4}, before mp \(slow\), Welch, other text$", text, re.MULTILINE
+    )
     assert "\n- mp       longer" in text and "\n* " not in text
     assert re.search(r"^  tokens\.fingerprint  aaaaaaaa  bbbbbbbb$", text, re.MULTILINE)
 
@@ -123,7 +126,7 @@ def test_an_old_sweep_has_its_settings_from_its_own_run(said) -> None:  # type: 
     text = said("old", "slow")
     assert re.search(r"^  lr +0\.002 +0\.001$", text, re.MULTILINE)
     assert "Not recorded" not in text and "same tokens (" not in text
-    assert re.search(r"^  mp \(slow\) by 0\.0101 ± 0\.\d{4}, paired by 3 seeds$", text, re.MULTILINE)
+    assert re.search(r"^  mp \(slow\) by 0\.0101 ± 0\.\d{4}, before mp \(old\), paired by 3 seeds$", text, re.MULTILINE)
 
 
 def test_one_sweep_is_shown_by_itself(said) -> None:  # type: ignore[no-untyped-def]
@@ -197,3 +200,11 @@ def test_what_cannot_be_compared_is_one_line(
     assert main([*words, "--storage", str(kept)]) == 2
     written, errors = capsys.readouterr()
     assert written == "" and re.fullmatch(f"error: {expected}\n", errors)
+
+
+def test_what_latex_reads_otherwise_is_escaped() -> None:
+    assert escaped(["-0.1 [-0.2, 0.3]", "a--b", "mp-tied", "~^<>|\"\\", "a…b ± 1"]) == [
+        "$-$0.1 {[}$-$0.2, 0.3{]}", "a{-}{-}b", "mp{-}tied",
+        r"\textasciitilde{}\textasciicircum{}\textless{}\textgreater{}\textbar{}\textquotedbl{}\textbackslash{}",
+        r"a\ldots{}b $\pm$ 1",
+    ]  # fmt: skip

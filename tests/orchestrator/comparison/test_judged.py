@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.variants import VARIANTS
 from orchestrator.comparison.judged import Cell, judge
 from orchestrator.comparison.labels import LETTERS, labels
-from orchestrator.comparison.points import Arm
+from orchestrator.comparison.points import Arm, in_sweep, point_of
+from orchestrator.comparison.report import report_on, verdict_of
 from orchestrator.comparison.settings import differences
 from orchestrator.tracking.reader import TrackedSweep
 from orchestrator.tracking.records import TrialRecord
@@ -107,6 +109,13 @@ def test_transcoders_and_other_sizes_have_cells_of_their_own() -> None:
     assert all(cell.verdict is None and len(cell.rows) == 1 for cell in cells)
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_variant_named_with_its_sweep_is_still_known_for_what_it_is(variant: str) -> None:
+    (record,) = arm([0.3], variant)
+    (named,) = arm([0.3], in_sweep(variant, "a (b)"))
+    assert point_of(named) == point_of(record) and point_of(record).transcode == VARIANTS[variant].transcode
+
+
 def test_a_cell_without_any_value_has_no_lowest() -> None:
     cell = only(a=arm([None, None]), b=arm([None], lr="1"))
     assert cell.lowest is None and cell.winner is None and [row.fvu for row in cell.rows] == [None, None]
@@ -145,3 +154,19 @@ def test_labels_tell_sweeps_apart(names: list[str]) -> None:
     assert len({*found}) == len(names)
     assert all(len(label) <= LETTERS + 9 for label in found)
     assert labels(sweeps[:1])[0] == names[0] or len(names[0]) > LETTERS
+
+
+@pytest.mark.parametrize(
+    ("mp", "expected"),
+    [
+        ([0.30, 0.31], "mp (b) by 0.1000 ± 0.0000, before topk (a), paired by 2 seeds"),
+        ([0.30, 0.50], "cannot be told: 0.0050 ± 1.2071, mp (b) next to topk (a), paired by 2 seeds"),
+        ([0.30], "mp (b) by 0.1000, one seed, before topk (a)"),
+        ([0.40], "level, one seed, topk (a) next to mp (b)"),
+    ],
+    ids=["wins", "cannot be told", "one seed", "level"],
+)
+def test_a_verdict_names_both_where_there_are_more(mp: list[float | None], expected: str) -> None:
+    sweeps = {"a": arm([0.40, 0.41], "topk") + arm([0.9, 0.8]), "b": arm(mp, lr="1")}
+    report = report_on([TrackedSweep(name, name * 32, 0, records) for name, records in sweeps.items()])
+    assert verdict_of(report.cells[0], report) == expected
