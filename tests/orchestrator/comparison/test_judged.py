@@ -162,7 +162,7 @@ def test_labels_tell_sweeps_apart(names: list[str]) -> None:
         ([0.30, 0.31], "mp (b) by 0.1000 ± 0.0000, before topk (a), paired by 2 seeds"),
         ([0.30, 0.50], "cannot be told: 0.0050 ± 1.2071, mp (b) next to topk (a), paired by 2 seeds"),
         ([0.30], "mp (b) by 0.1000, one seed, before topk (a)"),
-        ([0.40], "level, one seed, topk (a) next to mp (b)"),
+        ([0.40], "level, one seed, mp (b) next to topk (a)"),
     ],
     ids=["wins", "cannot be told", "one seed", "level"],
 )
