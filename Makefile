@@ -15,7 +15,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile
 
 .DEFAULT_GOAL := help
-.PHONY: help install sweep toy bench gpu-check ui figures replay test cluster-check cluster-test chaos thousand audit lint format clean
+.PHONY: help install sweep toy bench gpu-check ui figures compare replay test cluster-check cluster-test chaos thousand audit lint format clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -60,9 +60,13 @@ gpu-check: $(STAMP) ## Try everything on this machine's GPU within 14 minutes, o
 ui: $(STAMP) ## Show the runs under STORAGE in MLflow, on this machine's PORT only
 	@$(BIN)/python -m orchestrator.tracking.ui --storage="$$STORAGE" --port="$$PORT"
 
-figures: $(STAMP) ## Draw the figures of a sweep again from MLflow: make figures RUN=NAME, or the parent run's id
+figures: $(STAMP) ## Draw the figures of a sweep again from MLflow: make figures RUN=NAME, or the parent run's id, or several
 	@test -n "$$RUN" || { echo "error: say which sweep: make figures RUN=NAME" >&2; exit 2; }
 	@$(BIN)/python -m orchestrator.figures --storage="$$STORAGE" $(ARGS) -- "$$RUN"
+
+compare: $(STAMP) ## Put sweeps beside each other from MLflow: make compare RUN="NAME NAME" ARGS="--format csv"
+	@test -n "$$RUN" || { echo "error: say which sweeps: make compare RUN=\"NAME NAME\"" >&2; exit 2; }
+	@$(BIN)/python -m orchestrator.comparison --storage="$$STORAGE" $(ARGS) -- "$$RUN"
 
 replay: $(STAMP) ## Tell MLflow what it missed of a sweep: make replay RUN=NAME ARGS="--tracking-uri URI"
 	@test -n "$$RUN" || { echo "error: say which sweep: make replay RUN=NAME" >&2; exit 2; }

@@ -32,7 +32,7 @@ def check_value(flag: Flag, word: str, given: Sequence[str]) -> None:
             raise UserError(f"{flag.name} {shown(word)}: is too large; must be below 2**63")
     elif flag.kind is float:
         _check_number(flag, word, given, float)
-    elif flag.many and flag.kind is str and re.search(r"\S,\S", _outside_brackets(word)) and not Path(word).exists():
+    elif flag.many and flag.kind is str and not flag.positional and _is_a_list(word):
         raise UserError(f"{flag.name} {shown(word)}: several values are {_apart(flag, given)}")
 
 
@@ -72,6 +72,10 @@ def _meant(word: str, number: Callable[[str], Any]) -> str:
     if _is(float, word) and (value := float(word)).is_integer() and abs(value) < _TOO_LARGE:
         return str(int(value))
     return ""
+
+
+def _is_a_list(word: str) -> bool:
+    return re.search(r"\S,\S", _outside_brackets(word)) is not None and not Path(word).exists()
 
 
 def _apart(flag: Flag, given: Sequence[str]) -> str:

@@ -136,8 +136,10 @@ def _once(flag: Flag, argv: Sequence[str]) -> str:
 
 
 def _check_loose(loose: Sequence[tuple[str, Flag | None]], flags: Sequence[Flag]) -> None:
-    """What no flag takes belongs to the fields given by their place, one word each."""
+    """What no flag takes belongs to fields given by their place: a word each, the rest to a last that takes several."""
     places = [flag for flag in flags if flag.positional]
+    if places and places[-1].many:  # it takes all that is left
+        places += places[-1:] * (len(loose) - len(places))
     for flag, (word, _) in zip(places, loose, strict=False):
         check_value(flag, word, [word])
     for word, before in loose[len(places) :]:

@@ -11,6 +11,9 @@ FVU = "val/fvu"
 BASELINES = ("topk", "sst")
 """Variants that others are compared with come first."""
 
+OF_SWEEP = " ("
+"""Between a variant and its sweep; no variant has it in its name."""
+
 Seeds = Mapping[int, float | None]
 """A value for each seed, None where the trial has none (yet)."""
 
@@ -33,6 +36,11 @@ class Arm(NamedTuple):
     """Its name, where several sweeps are compared."""
 
 
+def in_sweep(variant: str, sweep: str) -> str:
+    """What a variant is called where other sweeps have it too; `point_of` still knows what it is."""
+    return f"{variant}{OF_SWEEP}{sweep})"
+
+
 @dataclass(frozen=True)
 class Comparison:
     """The values of one metric, by point and arm, in the order of the records."""
@@ -51,17 +59,31 @@ class Comparison:
         return max((len(seeds) for arms in self.values.values() for seeds in arms.values()), default=0)
 
 
-def compare(sweeps: Mapping[str, Sequence[TrialRecord]], metric: str = FVU) -> Comparison:
-    """Put the trials of sweeps beside each other; `sweeps` are records by name, a single one may be nameless."""
-    values: dict[Point, dict[Arm, dict[int, float | None]]] = {}
+def trials_of(sweeps: Mapping[str, Sequence[TrialRecord]]) -> dict[Point, dict[Arm, dict[int, TrialRecord]]]:
+    """The trials of sweeps, by point, arm and seed; `sweeps` are records by name."""
+    found: dict[Point, dict[Arm, dict[int, TrialRecord]]] = {}
     for name, records in sweeps.items():
         for record in records:
-            arms = values.setdefault(point_of(record), {})
-            arms.setdefault(Arm(record.variant, name), {})[record.seed] = record.metrics.get(metric)
-    return Comparison({point: dict(arms) for point, arms in values.items()})
+            arms = found.setdefault(point_of(record), {})
+            arms.setdefault(Arm(record.variant, name), {})[record.seed] = record
+    return found
+
+
+def seeds_of(trials: Mapping[int, TrialRecord], metric: str = FVU) -> Seeds:
+    """The values that the trials of one arm have."""
+    return {seed: record.metrics.get(metric) for seed, record in trials.items()}
+
+
+def compare(sweeps: Mapping[str, Sequence[TrialRecord]], metric: str = FVU) -> Comparison:
+    """Put the values of sweeps beside each other; `sweeps` are records by name, a single one may be nameless."""
+    found = trials_of(sweeps)
+    return Comparison(
+        {point: {arm: seeds_of(trials, metric) for arm, trials in arms.items()} for point, arms in found.items()}
+    )
 
 
 def point_of(record: TrialRecord) -> Point:
     """Where a trial can be compared with others."""
-    transcode = record.variant in VARIANTS and VARIANTS[record.variant].transcode
+    recipe = VARIANTS.get(record.variant.partition(OF_SWEEP)[0])
+    transcode = recipe is not None and recipe.transcode
     return Point(record.model, record.hookpoint, record.expansion_factor, record.k, transcode)

@@ -1,9 +1,10 @@
 """Whether one arm is lower than the next: said of what several seeds bear out, and of one seed with that said."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import fmean, stdev
+from typing import NamedTuple
 
 from scipy.special import stdtrit
 
@@ -25,23 +26,40 @@ class Summary:
     missing: int
     """Trials that have no value."""
 
+    @property
+    def margin(self) -> float | None:
+        """Half of the mean's 95 % interval over seeds (Student's t); None with one."""
+        return None if self.spread is None else _t(self.seeds - 1) * self.spread / math.sqrt(self.seeds)
+
     def __str__(self) -> str:
         spread = "" if self.spread is None else f" ± {self.spread:.{DIGITS}f}"
         lost = f" ({self.seeds} of {self.seeds + self.missing} seeds)" if self.missing else ""
         return f"{self.mean:.{DIGITS}f}{spread}{lost}"
 
 
+class Difference(NamedTuple):
+    """By how much the values of one arm are above another's."""
+
+    value: float
+    margin: float | None
+    """Half of its 95 % interval: Student's t of the differences seed by seed, or Welch's; None with one seed."""
+    seeds: int
+    """That both have; unpaired, of the arm that has fewer."""
+    paired: bool
+
+
 @dataclass(frozen=True)
 class Verdict:
-    """The arm with the lowest mean against the one after it, over the seeds that both have."""
+    """The arm with the lowest mean against the one after it, over the seeds that both have where they are paired."""
 
     lowest: Arm
     second: Arm
     lead: float
-    """By which the lowest is lower, mean over those seeds."""
+    """By which the lowest is lower, in the mean."""
     margin: float | None
-    """Half of the lead's 95 % interval, paired by seed (Student's t); None with one seed."""
+    """Half of the lead's 95 % interval; None with one seed."""
     seeds: int
+    paired: bool
 
     @property
     def winner(self) -> Arm | None:
@@ -72,19 +90,34 @@ def summary(seeds: Seeds) -> Summary | None:
     return Summary(fmean(found), spread, len(found), len(seeds) - len(found))
 
 
-def verdict(arms: Mapping[Arm, Seeds]) -> Verdict | None:
-    """None where fewer than two arms have values for a seed that they share."""
+def difference(lower: Seeds, higher: Seeds, *, paired: bool = True) -> Difference | None:
+    """How much higher the second is; None where there is nothing to subtract.
+
+    `paired`: seed by seed, over those that both have. It is right where one seed gives both the same tokens in the
+    same order, and with them the same luck. Else the means over all seeds, and Welch's interval.
+    """
+    if paired:
+        leads = _leads(lower, higher)
+        return Difference(fmean(leads), _margin(leads), len(leads), True) if leads else None
+    one, other = summary(lower), summary(higher)
+    if one is None or other is None:
+        return None
+    return Difference(other.mean - one.mean, _welch(one, other), min(one.seeds, other.seeds), False)
+
+
+def verdict(arms: Mapping[Arm, Seeds], paired: Callable[[Arm, Arm], bool] = lambda one, other: True) -> Verdict | None:
+    """None where fewer than two arms have values that can be subtracted; `paired` says of two arms how they are."""
     means = {arm: found.mean for arm, seeds in arms.items() if (found := summary(seeds))}
     ranked = sorted(means, key=lambda arm: means[arm])
     if len(ranked) < 2:
         return None
     lowest, second = ranked[:2]
-    leads = _leads(arms[lowest], arms[second])
-    if not leads:
+    lead = difference(arms[lowest], arms[second], paired=paired(lowest, second))
+    if lead is None:
         return None
-    if fmean(leads) < 0:  # lower only through a seed that the other has not
-        lowest, second, leads = second, lowest, [-lead for lead in leads]
-    return Verdict(lowest, second, fmean(leads), _margin(leads), len(leads))
+    if lead.value < 0:  # lower only through a seed that the other has not
+        lowest, second, lead = second, lowest, lead._replace(value=-lead.value)
+    return Verdict(lowest, second, *lead)
 
 
 def _leads(lowest: Seeds, second: Seeds) -> list[float]:
@@ -96,4 +129,20 @@ def _leads(lowest: Seeds, second: Seeds) -> list[float]:
 def _margin(leads: list[float]) -> float | None:
     if len(leads) < 2:
         return None
-    return float(stdtrit(len(leads) - 1, (1 + CONFIDENCE) / 2)) * stdev(leads) / math.sqrt(len(leads))
+    return _t(len(leads) - 1) * stdev(leads) / math.sqrt(len(leads))
+
+
+def _welch(one: Summary, other: Summary) -> float | None:
+    """Of two means whose seeds have nothing to do with each other, and whose spreads may differ."""
+    if one.spread is None or other.spread is None:
+        return None
+    a, b = one.spread**2 / one.seeds, other.spread**2 / other.seeds
+    if a + b == 0:
+        return 0.0
+    freedom = (a + b) ** 2 / (a**2 / (one.seeds - 1) + b**2 / (other.seeds - 1))
+    return _t(freedom) * math.sqrt(a + b)
+
+
+def _t(freedom: float) -> float:
+    """Within so many standard errors lies the truth, as often as `CONFIDENCE` says."""
+    return float(stdtrit(freedom, (1 + CONFIDENCE) / 2))

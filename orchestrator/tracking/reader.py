@@ -1,7 +1,7 @@
 """Sweeps read back from MLflow."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,14 @@ from orchestrator.redaction import redact
 from orchestrator.tracking.journal import Journal
 from orchestrator.tracking.mlflow_store import brief, quieten_mlflow, sqlite_file
 from orchestrator.tracking.records import Point, TrialRecord, records_of
+from orchestrator.tracking.tracker import tag_key
 
 _PARENT_TAG = "mlflow.parentRunId"
+_IDENTITY = ("model.fingerprint", "tokens.fingerprint")
+
+
+class UnknownSweep(UserError):
+    """MLflow has none of this name."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +41,12 @@ class TrackedSweep:
     """Of the parent run: machine, versions, commit, command."""
 
 
-def read_sweep(uri: str, run: str) -> TrackedSweep:
-    """The sweep whose parent run has the id `run`, or the newest of that name. Raises UserError."""
+def read_sweep(uri: str, run: str, *, curves: bool = True) -> TrackedSweep:
+    """The sweep whose parent run has the id `run`, or the newest of that name. Raises UserError.
+
+    Without `curves` a metric has its last value alone, at step 0: MLflow is asked once for all of them, and otherwise
+    once for every metric of every trial.
+    """
     quieten_mlflow()
     with _user_error(uri):
         _check_store(uri, run)
@@ -44,9 +54,41 @@ def read_sweep(uri: str, run: str) -> TrackedSweep:
         parent, namesakes = _find(client, run)
         filter_string = f"tags.`{_PARENT_TAG}` = '{parent.info.run_id}'"
         children = client.search_runs([parent.info.experiment_id], filter_string, max_results=50_000)
-        trials = [(child.data.params, list(_points(client, child))) for child in children]
+        trials = [
+            (_identity(parent, child) | child.data.params, list(_points(client, child, curves))) for child in children
+        ]
     records = records_of(parent.data.params, trials)
     return TrackedSweep(parent.info.run_name, parent.info.run_id, namesakes, records, parent.data.tags)
+
+
+def read_sweeps(uri: str, runs: Sequence[str], *, curves: bool = True) -> list[TrackedSweep]:
+    """Sweeps by names or ids, or by several of them in one word, separated by blanks. Raises UserError.
+
+    What is a name as it is counts as one, blanks and all. `curves` as for `read_sweep`.
+    """
+    sweeps: dict[str, TrackedSweep] = {}
+    for run in runs:
+        for name, sweep in _named(uri, run, curves):
+            if sweep.run_id in sweeps:
+                raise UserError(f"run {name!r}: is named twice; give each sweep once")
+            sweeps[sweep.run_id] = sweep
+    return list(sweeps.values())
+
+
+def _named(uri: str, run: str, curves: bool) -> list[tuple[str, TrackedSweep]]:
+    """What a word names, each with the part of it that does."""
+    try:
+        return [(run, read_sweep(uri, run, curves=curves))]
+    except UnknownSweep as error:
+        if len(parts := run.split()) < 2:
+            raise
+        found = []
+        for part in parts:
+            try:
+                found.append((part, read_sweep(uri, part, curves=curves)))
+            except UnknownSweep:
+                raise UserError(f"{error}, and none called {part!r}") from None
+        return found
 
 
 def place_of(uri: str, run: str) -> tuple[str, str | None]:
@@ -95,12 +137,21 @@ def _find(client: MlflowClient, run: str) -> tuple[Run, int]:
     )  # fmt: skip
     parents = [r for r in named if r.data.tags["sweep.name"] == run and _PARENT_TAG not in r.data.tags]
     if not parents:
-        raise UserError(f"run {run!r}: MLflow has no sweep of this name and no parent run with this id")
+        raise UnknownSweep(f"run {run!r}: MLflow has no sweep of this name and no parent run with this id")
     return parents[0], len(parents) - 1
 
 
-def _points(client: MlflowClient, run: Run) -> Iterator[Point]:
-    for metric in run.data.metrics:
+def _identity(parent: Run, child: Run) -> dict[str, str]:
+    """What a trial ran on. Those of older versions do not say so themselves; the sweep has it by model."""
+    keys = {what: tag_key(f"{what}.{child.data.params.get('model', '')}") for what in _IDENTITY}
+    return {what: parent.data.tags[key] for what, key in keys.items() if key in parent.data.tags}
+
+
+def _points(client: MlflowClient, run: Run, curves: bool) -> Iterator[Point]:
+    for metric, last in run.data.metrics.items():
+        if not curves:
+            yield metric, 0, last
+            continue
         for point in client.get_metric_history(run.info.run_id, metric):
             yield metric, point.step, point.value
 

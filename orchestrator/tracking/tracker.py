@@ -152,8 +152,12 @@ def _texts(values: Mapping[str, object]) -> dict[str, str]:
 
 
 def _tags(tags: Mapping[str, object]) -> dict[str, str]:
-    """Tags whose keys MLflow takes: short paths of few characters, which the path of a model may not be."""
-    return {key if _is_key(key) else _as_key(key): text for key, text in _texts(tags).items()}
+    return {tag_key(key): text for key, text in _texts(tags).items()}
+
+
+def tag_key(key: str) -> str:
+    """A key that MLflow takes: a short path of few characters, which the path of a model in it may not be."""
+    return key if _is_key(key) else _as_key(key)
 
 
 def _is_key(key: str) -> bool:

@@ -1,7 +1,8 @@
-"""What tests of orchestrator/figures share."""
+"""What tests of orchestrator/figures and orchestrator/comparison share."""
 
 import itertools
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +57,21 @@ def log_sweep(storage: Path, uri: str | None = None, journal: str = "journal", f
             tracker.end_trial(name)
     tracker.log_metrics(None, {"shards_computed": 3}, 1)
     tracker.finish(timeout_s=finish_s)
+
+
+def log_trials(
+    storage: Path,
+    sweep: str,
+    trials: Sequence[TrialRecord],
+    params: Mapping[str, str] | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> None:
+    """A sweep of these trials; one without held-out FVU fails. `params` and `tags` are those of its own run."""
+    tracker = Tracker(None, "grid", sweep, storage, storage / f"journal-{len([*storage.iterdir()])}")
+    tracker.start_sweep({"variant": tuple({trial.variant: None for trial in trials}), **(params or {})}, tags or {}, {})
+    for number, trial in enumerate(trials):
+        name = f"{number}-{trial.variant}-{trial.seed}"
+        tracker.start_trial(name, {axis: getattr(trial, axis) for axis in AXES} | trial.settings, {})
+        tracker.log_metrics(name, trial.metrics, 20)
+        tracker.end_trial(name, failure=None if "val/fvu" in trial.metrics else "NaN")
+    assert tracker.finish() == 0

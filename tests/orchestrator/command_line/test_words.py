@@ -29,6 +29,13 @@ class Command:
 
 
 @dataclass(frozen=True, kw_only=True)
+class One:
+    """A field given by its place, of which there is one."""
+
+    run: tyro.conf.Positional[str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Placed:
     """A field given by its place."""
 
@@ -92,6 +99,14 @@ def test_fields_given_by_their_place(argv: list[str], says: str) -> None:
     with pytest.raises(UserError) as raised:
         check_words(argv, Placed)
     assert str(raised.value).startswith(says)
+
+
+def test_a_last_place_takes_several_words_where_it_may() -> None:
+    check_words(["night", "day", "a,b", "--out", "x"], Placed)
+    with pytest.raises(UserError, match=r"^rest '': is empty"):
+        check_words(["night", "day", ""], Placed)
+    with pytest.raises(UserError, match=r"^'day': is one word too many; quote what has spaces$"):
+        check_words(["night", "day"], One)
 
 
 def test_a_flag_with_nothing_near_names_no_other() -> None:

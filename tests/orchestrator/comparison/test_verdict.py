@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import ttest_rel
+from scipy.stats import t, ttest_ind, ttest_rel
 
 from models.variants import VARIANTS
 from orchestrator.comparison.points import Arm, Comparison, compare
 from orchestrator.comparison.table import comparison_table
-from orchestrator.comparison.verdict import Verdict, summary, verdict
+from orchestrator.comparison.verdict import Verdict, difference, summary, verdict
 from orchestrator.tracking.records import TrialRecord
 from tests.support.markdown import rows
 
@@ -58,6 +58,26 @@ def test_a_winner_is_what_the_paired_t_test_of_scipy_finds(pairs: list[tuple[flo
     assert (found.winner is not None) == (ttest_rel(mp, topk).pvalue < 0.05)
 
 
+@given(*(st.lists(st.floats(0.1, 0.9), min_size=2, max_size=6) for _ in range(2)))
+def test_unpaired_the_interval_is_that_of_scipys_welch_test(mp: list[float], topk: list[float]) -> None:
+    found = difference(dict(enumerate(mp)), dict(enumerate(topk, start=100)), paired=False)
+    assert found is not None and found.margin is not None and not found.paired
+    assert found.value == pytest.approx(np.mean(topk) - np.mean(mp))
+    assert found.seeds == min(len(mp), len(topk))
+    if min(np.ptp(mp), np.ptp(topk)) < 1e-6:  # scipy loses its digits
+        return
+    interval = ttest_ind(topk, mp, equal_var=False).confidence_interval(0.95)
+    assert found.margin == pytest.approx((interval.high - interval.low) / 2)
+
+
+def test_unpaired_one_seed_has_no_interval_and_two_equal_ones_have_none_to_speak_of() -> None:
+    alone = difference({0: 0.3}, {1: 0.4, 2: 0.5}, paired=False)
+    assert alone is not None and alone.margin is None and alone.value == pytest.approx(0.15)
+    level = difference({0: 0.3, 1: 0.3}, {2: 0.4, 3: 0.4}, paired=False)
+    assert level is not None and level.margin == 0
+    assert difference({0: None}, {1: 0.4}, paired=False) is None
+
+
 def test_only_seeds_that_both_have_are_compared() -> None:
     assert said([0.30, None], [0.35, 0.1]) == "mp by 0.0500, one seed"
     assert said([None, 0.3], [0.2, None]) == "-"
@@ -69,6 +89,14 @@ def test_a_mean_says_its_spread_and_what_is_missing() -> None:
     assert str(summary({0: 0.2, 1: 0.3})) == f"0.2500 ± {np.std([0.2, 0.3], ddof=1):.4f}"
     assert str(summary({0: 0.25, 1: None})) == "0.2500 (1 of 2 seeds)"
     assert summary({0: None}) is None
+
+
+@given(st.lists(st.floats(0.1, 0.9), min_size=2, max_size=6))
+def test_the_interval_of_a_mean_is_students(values: list[float]) -> None:
+    found = summary(dict(enumerate(values)))
+    assert found is not None and found.margin is not None
+    half = t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
+    assert found.margin == pytest.approx(half)
 
 
 def test_a_transcoder_never_meets_an_autoencoder() -> None:

@@ -10,7 +10,9 @@ from orchestrator.figures import command
 from orchestrator.tracking.mlflow_store import default_uri
 from orchestrator.tracking.reader import read_sweep
 from orchestrator.tracking.tracker import Tracker
-from tests.support.records import SWEEP, log_sweep
+from tests.support.records import SWEEP, grid, log_sweep, log_trials
+
+AXES = {"variant": ("topk", "mp"), "k": (16, 32), "seed": (0, 1)}
 
 
 def test_the_command_draws_the_newest_sweep_of_a_name_from_mlflow_alone(
@@ -43,7 +45,8 @@ def test_the_command_draws_the_newest_sweep_of_a_name_from_mlflow_alone(
         (["0" * 32], r"run '0{32}': MLflow has no sweep"),
         ([], r"run: is missing; --help says what it is"),
         ([""], r"run '': is empty; give a value$"),
-        (["night", "day"], r"'day': is one word too many; quote what has spaces"),
+        (["night", "day"], r"run 'night': MLflow has no sweep of this name"),
+        (["night day"], r"run 'night day': MLflow has no sweep of this name .*, and none called 'night'$"),
         (["--run", "night"], r"run: is given without --run, as a word of its own"),
         (["night", "--output", "here"], r"--output: no such flag; did you mean --out\?"),
         (["night", "--out", "a", "--out", "b"], r"out: given twice, as --out a and as --out b; give it once"),
@@ -73,5 +76,25 @@ def test_a_sweep_without_a_finished_trial_is_one_line(storage: Path, capsys: pyt
     tracker.start_trial("mp", {"k": 4}, {})
     tracker.finish()
     assert command.main(["young", "--storage", str(storage), "--out", str(storage / "out")]) == 2
-    assert capsys.readouterr().err == "error: run 'young': no trial of it has finished, so there is nothing to draw\n"
+    assert capsys.readouterr().err == "error: run 'young': no trial has finished, so there is nothing to draw\n"
     assert not (storage / "out").exists()
+
+
+def test_several_sweeps_are_drawn_together_and_told_apart(
+    storage: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(storage)
+    for name in ("a b", "c"):
+        log_trials(storage, name, grid(**AXES))
+    ids = [read_sweep(default_uri(storage), name).run_id for name in ("a b", "c")]
+    for words in (["a b", "c"], [f"{ids[0]} c"]):
+        assert command.main([*words, "--storage", str(storage)]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[:2] == [f"sweep a b, run {ids[0]}", f"sweep c, run {ids[1]}"]
+        page = Path(lines[2])
+        assert page.parent == Path("figures") / f"a_b-{ids[0][:8]}-c-{ids[1][:8]}"
+        drawn = page.read_text(encoding="utf-8")
+        assert all(f'"{variant} ({sweep})"' in drawn for variant in ("topk", "mp") for sweep in ("a b", "c"))
+        assert "<title>a b and c</title>" in drawn
+    assert command.main(["c", f"{ids[1]}", "--storage", str(storage)]) == 2
+    assert capsys.readouterr().err == f"error: run '{ids[1]}': is named twice; give each sweep once\n"

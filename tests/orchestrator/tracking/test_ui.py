@@ -72,10 +72,11 @@ def test_make_hands_any_path_over_as_it_is(tmp_path: Path) -> None:
     assert not (REPOSITORY / "pwned").exists()
 
 
-def test_make_figures_hands_any_name_over_as_it_is(storage: Path) -> None:
+@pytest.mark.parametrize("target", ["figures", "compare"])
+def test_make_hands_any_name_over_as_it_is(target: str, storage: Path) -> None:
     name = "-n'i\"g#h t%?$(touch pwned)é"
     done = subprocess.run(
-        [*MAKE, "figures"], cwd=REPOSITORY, env=os.environ | {"STORAGE": str(storage), "RUN": name},
+        [*MAKE, target], cwd=REPOSITORY, env=os.environ | {"STORAGE": str(storage), "RUN": name},
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.stderr.startswith(f"error: run {name!r}: MLflow has no sweep of this name")
