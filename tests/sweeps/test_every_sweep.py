@@ -191,7 +191,7 @@ def test_a_terminal_shows_a_table_and_keeps_our_lines_alone(transcoded: Transcod
     header = r"trial +step +FVU +tokens/s +waiting +left"
     assert re.search(header, Screen.plain(transcoded.errors))
     assert re.search(r"shards \d+/7 \| store 0\.\d\d GB", transcoded.errors)
-    assert re.search(r"scored \d/3 trials, 2 at a time \| \d+:\d\d so far \| \d+:\d\d left", transcoded.errors)
+    assert re.search(r"scored \d/3 trials, \d+ at a time \| \d+:\d\d so far \| \d+:\d\d left", transcoded.errors)
     screen = Screen(WIDTH).feed(transcoded.errors)
     lines = [line for line in screen.lines if line]
     assert [line for line in lines if not re.match(r"\d\d:\d\d:\d\d ", line)] == []

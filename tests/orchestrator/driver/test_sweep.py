@@ -56,7 +56,7 @@ def test_every_trial_is_scored_from_one_forward_per_shard(undisturbed: str, stor
 
 
 def test_every_line_of_the_log_is_ours(undisturbed: str) -> None:
-    """Other libraries warn of what nobody can do anything about; and no line has a colour, since this is no terminal."""
+    """Other libraries warn of what nobody can do anything about. No line has a colour, since this is no terminal."""
     clock = re.compile(r"^\d\d:\d\d:\d\d ", re.MULTILINE)
     log = undisturbed[clock.search(undisturbed).start() :].splitlines()
     assert [line for line in log if not clock.match(line)] == []
