@@ -1,7 +1,10 @@
 """What a script says while it runs: log lines on standard error, and what is kept out of them."""
 
 import logging
+import os
 import sys
+
+from huggingface_hub.utils import disable_progress_bars
 
 NOISY = ("ray", "httpx", "datasets", "alembic", "mlflow")
 RAY_TOKENS = "ray._private.authentication.authentication_token_setup"
@@ -28,8 +31,17 @@ def set_up_logging() -> None:
     for noisy in NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     logging.getLogger(RAY_TOKENS).addFilter(_is_news)
+    if not sys.stderr.isatty():
+        _hide_bars()
 
 
 def be_quiet() -> None:
     """Warnings and errors alone from here on (`--quiet`)."""
     logging.getLogger().setLevel(logging.WARNING)
+    _hide_bars()
+
+
+def _hide_bars() -> None:
+    """Of downloads: in a file each of their movements is a line."""
+    os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"  # read when `datasets` is imported, which is later
+    disable_progress_bars()
