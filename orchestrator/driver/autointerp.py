@@ -13,6 +13,7 @@ from orchestrator.command_line.words import asks_for_help
 from orchestrator.driver.claims import TRACKING_DIRECTORY, locked, saved_config
 from orchestrator.driver.inputs import gather_inputs
 from orchestrator.driver.interruption import Interruption
+from orchestrator.driver.logs import be_quiet
 from orchestrator.driver.prepare import prepare
 from orchestrator.driver.ray_session import join_cluster, start_private_ray
 from orchestrator.driver.report import say
@@ -45,6 +46,8 @@ class Command:
     """LLM that explains latents: openai:URL (key in OPENAI_API_KEY), vllm:MODEL or transformers:MODEL."""
     scorer: tuple[Scorer, ...] = ()
     """Scorers of interpretability; unless given example_embedding, and with an explainer also fuzz and detection."""
+    quiet: bool = False
+    """Say nothing but warnings, errors and the outcome."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,6 +60,8 @@ def _main(argv: Sequence[str], interruption: Interruption) -> int:
     try:
         connected = not asks_for_help(argv) and join_cluster(interruption)
         command = read(Command, argv, str(Command.__doc__))
+        if command.quiet:
+            be_quiet()
         sweep, trial = _asked(command)
         began_as = replace(
             SweepConfig.from_json(saved_config(command.storage, sweep)),

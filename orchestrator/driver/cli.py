@@ -24,7 +24,7 @@ from orchestrator.grid.memory import check_memory
 from orchestrator.language_models.loading import fingerprint
 from orchestrator.storage.address import home_of
 from orchestrator.storage.mirror import mirrored
-from orchestrator.trials.results import TRIALS_DIRECTORY, result_of
+from orchestrator.trials.results import TRIALS_DIRECTORY, result_of, scores_of
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +56,9 @@ def _main(
             argv, SweepConfig, Command, lambda name: _preset(name, presets, hardware), description, experiment
         )
         prepared = prepare(request.cfg, hardware)
-        with reader_may_leave():
-            sys.stdout.write(prepared.plan.describe(_done(request, prepared)) + "\n")
+        if request.plan or not request.quiet:
+            with reader_may_leave():
+                sys.stdout.write(prepared.plan.describe(*_done(request, prepared)) + "\n")
         if request.plan:
             return 0
         check_memory(prepared.cells, request.cfg.batch_tokens, hardware)
@@ -76,12 +77,14 @@ def _main(
     return interruption.exit_status if interruption.signal else status
 
 
-def _done(request: Request[SweepConfig], prepared: Prepared) -> set[str]:
-    """Trials of a sweep to be resumed that have a result."""
+def _done(request: Request[SweepConfig], prepared: Prepared) -> tuple[set[str], set[str]]:
+    """Trials of a sweep to be resumed that have a result, and those that are scored."""
     if not request.resume:
-        return set()
+        return set(), set()
     trials = home_of(request.cfg.storage) / request.resume / TRIALS_DIRECTORY
-    return {cell.name for cell in prepared.cells if result_of(trials / cell.name) is not None}
+    names = [cell.name for cell in prepared.cells]
+    trained = {name for name in names if result_of(trials / name) is not None}
+    return trained, {name for name in names if scores_of(trials / name) is not None}
 
 
 def _preset(asked: Preset, presets: Mapping[str, SweepConfig], hardware: Hardware) -> SweepConfig:

@@ -8,11 +8,12 @@ from orchestrator.errors import UserError
 from orchestrator.grid.cells import Cell, cells
 from orchestrator.grid.config import SweepConfig
 from orchestrator.grid.hardware import Hardware
-from orchestrator.grid.plan import Plan, make_plan
+from orchestrator.grid.plan import NOT_SCORED, Plan, Scoring, make_plan
 from orchestrator.grid.shares import Shares, share
 from orchestrator.language_models.hookpoints import Hookpoint
 from orchestrator.language_models.loading import check_model, resolve_hookpoints
 from orchestrator.scores.llm import check_llm
+from orchestrator.scores.protocol import PROTOCOLS
 from orchestrator.text.sources import check_text
 
 
@@ -45,7 +46,16 @@ def prepare(cfg: SweepConfig, hardware: Hardware) -> Prepared:
         with _named(model, cfg):
             hookpoints[model] = _extracted(model, points, grid)
     shares = share(hardware, cfg.gpus_per_trial, len(cfg.model))
-    return Prepared(cfg, hookpoints, grid, hardware, shares, make_plan(cfg, grid, hookpoints, hardware, shares))
+    plan = make_plan(cfg, grid, hookpoints, hardware, shares, _scoring(cfg))
+    return Prepared(cfg, hookpoints, grid, hardware, shares, plan)
+
+
+def _scoring(cfg: SweepConfig) -> Scoring:
+    """How much is scored of each trial."""
+    if cfg.scores == "none":
+        return NOT_SCORED
+    protocol = PROTOCOLS[cfg.scores]
+    return Scoring(protocol.draws * protocol.latents_per_draw, protocol.graft_tokens)
 
 
 @contextmanager

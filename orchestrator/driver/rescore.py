@@ -8,6 +8,7 @@ from orchestrator.driver import brokers
 from orchestrator.driver.inputs import Inputs
 from orchestrator.driver.interruption import Interruption
 from orchestrator.driver.prepare import Prepared
+from orchestrator.driver.progress import Progress
 from orchestrator.driver.report import Outcome
 from orchestrator.driver.scoring import score_all
 from orchestrator.driver.seeds import share_by_seeds
@@ -36,9 +37,16 @@ def rescore(
     tags = environment_tags()
     tracker = open_sweep(replace(prepared, cfg=began_as), inputs, directory, experiment, tags)
     with killed_if_raised(tracker):
-        with interruption.patient():
+        names = {job.cell.name for job in jobs}
+        progress = Progress(prepared.plan, started, names, names - {job.cell.name for job in wanted})
+        with interruption.patient(), progress:
             unscored = score_all(
-                prepared, inputs, wanted, interruption, lambda job: log_scores(tracker, job.cell.name, job.directory)
+                prepared,
+                inputs,
+                wanted,
+                interruption,
+                progress,
+                lambda job: log_scores(tracker, job.cell.name, job.directory),
             )
             share_by_seeds(jobs, interruption, lambda job: log_scores(tracker, job.cell.name, job.directory))
         return outcome_of(jobs, directory, tracker, tags, started, {}, unscored)

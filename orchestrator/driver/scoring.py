@@ -1,8 +1,8 @@
 """Trained trials scored on Ray, once the training of all has ended."""
 
 import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,8 @@ from orchestrator.driver.callbacks import KILLED_FOR_MEMORY
 from orchestrator.driver.inputs import Inputs
 from orchestrator.driver.interruption import Interruption
 from orchestrator.driver.prepare import Prepared
-from orchestrator.driver.progress import PROGRESS_SECONDS
-from orchestrator.driver.ray_session import check_ray
+from orchestrator.driver.progress import Progress
 from orchestrator.errors import MACHINE_ERRORS, one_line
-from orchestrator.grid.plan import duration
 from orchestrator.scores.protocol import PROTOCOLS
 from orchestrator.scores.scoring import ScoringJob, score
 from orchestrator.text.block_files import read_blocks
@@ -58,39 +56,48 @@ def score_all(
     inputs: Mapping[str, Inputs],
     jobs: Sequence[TrialJob],
     interruption: Interruption,
+    progress: Progress,
     scored: Callable[[TrialJob], None],
 ) -> dict[str, str]:
     """Score those of the jobs that trained; `scored` is called after each of them.
 
-    Returns why some could not be, by name. Ends early where an interruption has come.
+    As many at a time as trials train: Ray itself would begin another whenever one waits for a shard, and each process
+    loads the language model. Returns why some could not be, by name. Ends early where an interruption has come.
     """
-    left = [job for job in jobs if _is_trained(job.directory)]
-    if not left or prepared.cfg.scores == "none":
+    waiting = deque(job for job in jobs if _is_trained(job.directory))
+    if not waiting or prepared.cfg.scores == "none":
         return {}
     shares = prepared.shares.trial
     options = {"num_cpus": shares["cpu"], "num_gpus": shares.get("gpu", 0), "max_retries": prepared.cfg.max_failures}
     task = ray.remote(score_job).options(**options, retry_exceptions=list(MACHINE_ERRORS))
     tokens = {model: ray.put(np.array(read_blocks(found.blocks_file("val")))) for model, found in inputs.items()}
-    running = {task.remote(_job_of(job, inputs[job.cell.model]).to_json(), tokens[job.cell.model]): job for job in left}
-    log.info("scoring %d trials (--scores %s)", len(left), prepared.cfg.scores)
-    failures, started, said = {}, time.monotonic(), time.monotonic()
-    while running and interruption.signal is None:
+    log.info("scoring %d trials (--scores %s)", len(waiting), prepared.cfg.scores)
+    running: dict[Any, TrialJob] = {}
+    failures: dict[str, str] = {}
+    ended = 0
+    while (waiting or running) and interruption.signal is None:
+        while waiting and len(running) < prepared.shares.concurrent:
+            job = waiting.popleft()
+            content = _job_of(job, inputs[job.cell.model]).to_json()
+            running[task.remote(content, tokens[job.cell.model])] = job
+        progress.scores(ended, _names(running.values()), _names(waiting))
         done, _ = ray.wait(list(running), timeout=LOOK_SECONDS)
         for reference in done:
             job = running.pop(reference)
+            ended += 1
             if (reason := _reason(reference)) is None:
                 fetch(job.directory, job.remote())
                 scored(job)
             else:
                 failures[job.cell.name] = reason
                 log.warning("trial %s is not scored: %s", job.cell.name, reason)
-        if (now := time.monotonic()) - said >= PROGRESS_SECONDS:
-            said = now
-            check_ray()
-            log.info("%s", _line(len(left) - len(running), len(left), now - started))
     for reference in running:
         ray.cancel(reference, force=True)
-    return failures | {job.cell.name: UNFINISHED for job in running.values()}
+    return failures | dict.fromkeys(_names([*running.values(), *waiting]), UNFINISHED)
+
+
+def _names(jobs: Iterable[TrialJob]) -> list[str]:
+    return [job.cell.name for job in jobs]
 
 
 def _is_trained(directory: Path) -> bool:
@@ -110,8 +117,3 @@ def _reason(reference: Any) -> str | None:
         return KILLED_FOR_MEMORY
     except (ray.exceptions.RayError, *MACHINE_ERRORS) as error:
         return one_line(error)
-
-
-def _line(done: int, trials: int, seconds: float) -> str:
-    left = f"{duration(seconds * (trials - done) / done)} left" if done else "the first ones take longest"
-    return f"scored {done}/{trials} trials | {left}"

@@ -2,7 +2,6 @@
 
 import errno
 import io
-import logging
 import os
 import sys
 import time
@@ -18,6 +17,7 @@ from orchestrator.command_line.read import read
 from orchestrator.command_line.words import asks_for_help, check_words
 from orchestrator.driver.claims import saved_config
 from orchestrator.driver.interruption import Interruption
+from orchestrator.driver.logs import be_quiet, set_up_logging
 from orchestrator.errors import UserError
 from orchestrator.grid.base_config import BaseConfig, check_tracking_uri
 
@@ -37,6 +37,8 @@ class Flags:
     """Print the trials and what they would cost, and run nothing."""
     resume: str | None = None
     """Name of an interrupted sweep under `storage` to continue."""
+    quiet: bool = False
+    """Say nothing but warnings, errors and the outcome."""
 
     def __post_init__(self) -> None:
         """The config is checked by `read_command_line`, whose one line is kinder than the parser's frame around it."""
@@ -48,6 +50,7 @@ class Start:
 
     preset: Preset = "auto"
     resume: str | None = None
+    quiet: bool = False
     storage: Path = BaseConfig.storage
 
 
@@ -58,6 +61,7 @@ class Request(Generic[C]):
     cfg: C
     plan: bool
     resume: str | None
+    quiet: bool
 
 
 def read_command_line(
@@ -73,6 +77,8 @@ def read_command_line(
     Values not given come from `preset(name)`, or on --resume from the sweep, which must stay as it was.
     """
     start = _start(argv, flags)
+    if start.quiet:
+        be_quiet()
     if start.resume is not None:
         if start.preset != "auto":
             raise UserError(f"preset {start.preset!r}: cannot be given with --resume, the sweep keeps its own values")
@@ -87,7 +93,7 @@ def read_command_line(
         _check_unchanged(saved, cfg)
     elif cfg.name is None:
         cfg = replace(cfg, name=f"{experiment}-{time.strftime('%Y%m%d-%H%M%S')}")
-    return Request(cfg, command.plan, command.resume)
+    return Request(cfg, command.plan, command.resume, command.quiet)
 
 
 def _start(argv: Sequence[str], flags: type[Flags]) -> Start:
@@ -114,14 +120,12 @@ def _check_unchanged(saved: BaseConfig, cfg: BaseConfig) -> None:
 
 def exit_status(script: Callable[[Interruption], int]) -> int:
     """What a sweep script exits with: 0 done, 1 some trials failed, 2 the user's mistake, 130 or 143 interrupted."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    set_up_logging()
     if sys.stdout is None:  # closed, as `>&-` does: what is printed is in files too
         sys.stdout = io.StringIO()
     for output in (sys.stdout, sys.stderr):  # an encoding without some letter of a name stops nothing
         if isinstance(output, io.TextIOWrapper):
             output.reconfigure(errors="backslashreplace")
-    for noisy in ("ray", "httpx", "datasets", "alembic", "mlflow"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
     if any(action == "error" for action, *_ in warnings.filters):  # PYTHONWARNINGS=error: what others warn of ends us
         warnings.simplefilter("default")
     interruption = Interruption()

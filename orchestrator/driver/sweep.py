@@ -17,7 +17,7 @@ from orchestrator.driver.inputs import Inputs
 from orchestrator.driver.interruption import Interruption
 from orchestrator.driver.notes import sweep_note, trial_note
 from orchestrator.driver.prepare import Prepared
-from orchestrator.driver.progress import Progress
+from orchestrator.driver.progress import Progress, Watching
 from orchestrator.driver.report import COMPARISONS, Outcome, add_counters, write_report
 from orchestrator.driver.scoring import score_all
 from orchestrator.driver.seeds import share_by_seeds
@@ -55,15 +55,18 @@ def run(
         log_scores(tracker, name, job.directory)
     tracking = Tracking(by_name, tracker, params, tags)
     with killed_if_raised(tracker):
-        progress = Progress(by_name, prepared.plan, started, finished)
-        with interruption.patient():
+        failed = {name for name, result in finished.items() if "failure" in result}
+        scored = {name for name, job in by_name.items() if scores_of(job.directory) is not None}
+        progress = Progress(prepared.plan, started, finished, scored | failed)
+        with interruption.patient(), progress:
             left = {name: job for name, job in by_name.items() if name not in finished}
-            _tune(prepared, left, directory, [tracking, progress], interruption)
+            _tune(prepared, left, directory, [tracking, Watching(by_name, progress)], interruption)
             unscored = score_all(
                 prepared,
                 inputs,
-                [job for job in jobs if scores_of(job.directory) is None],
+                [job for name, job in by_name.items() if name not in scored],
                 interruption,
+                progress,
                 lambda job: log_scores(tracker, job.cell.name, job.directory),
             )
             share_by_seeds(jobs, interruption, lambda job: log_scores(tracker, job.cell.name, job.directory))

@@ -73,6 +73,12 @@ class Cell:
         sparse = SPARSE_FLOPS * batch_tokens * self.k * self.d_in * passes
         return self._choice(batch_tokens)[1] + sparse + WEIGHT_FLOPS * self._weights / 2
 
+    def product_flops(self, batch_tokens: int) -> float:
+        """The part of `step_flops` that is matrix products; the rest is bound by memory, or by single instructions."""
+        form, cost = self._choice(batch_tokens)
+        latents = self.expansion_factor * self.d_in
+        return 2.0 * latents * self.d_in * (batch_tokens + latents) if form == "update" else cost
+
     @property
     def _weights(self) -> int:
         """Numbers in all matrices of the coder."""

@@ -123,11 +123,18 @@ def _cached_weights(model: str) -> Path | None:
     return next((Path(path).parent for path in found if isinstance(path, str)), None)
 
 
-def forward_flops(model: str, hookpoints: Sequence[str], context_length: int) -> float:
-    """Flops per token of a forward that ends at the last hookpoint; counted on fake tensors, without weights."""
+def forward_flops(model: str, hookpoints: Sequence[str] | None, context_length: int) -> float:
+    """Flops per token of a forward that ends at the last hookpoint, or of a whole one where there are none.
+
+    Counted on fake tensors, without weights.
+    """
     with _user_errors(model), FakeTensorMode(), FlopCounterMode(display=False) as counter:
         probe = LanguageModel(builder(config_of(_source(model)))().eval(), torch.device("cpu"), torch.bfloat16)
-        probe.capture(torch.zeros(1, context_length, dtype=torch.long), hookpoints)
+        tokens_NL = torch.zeros(1, context_length, dtype=torch.long)
+        if hookpoints is None:
+            probe.log_probabilities(tokens_NL)
+        else:
+            probe.capture(tokens_NL, hookpoints)
     return float(counter.get_total_flops()) / context_length
 
 

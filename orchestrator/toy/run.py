@@ -65,8 +65,9 @@ def _main(description: str, experiment: str, presets: Mapping[str, ToyConfig], a
 
     request = read_command_line(argv, ToyConfig, Command, preset, description, experiment)
     grid = request.cfg.cells()
-    with reader_may_leave():
-        sys.stdout.write(describe(request.cfg, grid) + "\n")
+    if request.plan or not request.quiet:
+        with reader_may_leave():
+            sys.stdout.write(describe(request.cfg, grid) + "\n")
     if request.plan:
         return 0
     with (

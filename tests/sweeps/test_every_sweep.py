@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from orchestrator.errors import UserError
 from orchestrator.grid.config import SweepConfig
 from orchestrator.language_models.loading import LanguageModel
 from orchestrator.scores.reading import best_trial, differences, trials, write_comparison
+from tests.support.terminal import Screen, on_a_terminal
 
 SCRIPTS = Path(__file__).parents[2] / "sweeps"
 GRIDS = ("smollm_grid", "smollm_ablation", "llama_grid", "transcoders")
@@ -49,11 +51,17 @@ def test_the_laptop_plan_is_printed(script: str, tmp_path: Path, capsys: pytest.
     assert not (tmp_path / "none").exists()
 
 
+WIDTH = 300
+"""Of the terminal; no line of a log is longer."""
+
+
 class Transcoded(NamedTuple):
     """A sweep that has ended."""
 
     directory: Path
     output: str
+    errors: str
+    """What was written to standard error, which was a terminal."""
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +74,9 @@ def transcoded(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Tr
         "--batch-tokens 128 --shard-tokens 8192 --warmup-steps 10"
     )
     command = [sys.executable, str(SCRIPTS / "transcoders.py"), "--preset", "laptop", *flags.split()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=2400)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    return Transcoded(storage / "pairs", done.stdout)
+    status, output, errors = on_a_terminal(command, WIDTH)
+    assert status == 0, output[-2000:] + errors[-4000:]
+    return Transcoded(storage / "pairs", output, errors)
 
 
 @pytest.mark.sweep
@@ -175,3 +183,18 @@ def test_an_ended_sweep_is_scored_again(transcoded: Transcoded) -> None:
     assert again.info.status == "FINISHED"
     history = client.get_metric_history(again.info.run_id, "autointerp/example_embedding/mean")
     assert [point.step for point in history] == [history[0].step, history[0].step + 1]
+
+
+@pytest.mark.sweep
+def test_a_terminal_shows_a_table_and_keeps_our_lines_alone(transcoded: Transcoded) -> None:
+    """Other libraries warn of what nobody can do anything about: none of it is among the lines."""
+    header = r"trial +step +FVU +tokens/s +waiting +left"
+    assert re.search(header, Screen.plain(transcoded.errors))
+    assert re.search(r"shards \d+/7 \| store 0\.\d\d GB", transcoded.errors)
+    assert re.search(r"scored \d/3 trials, \d+ at a time \| \d+:\d\d so far \| \d+:\d\d left", transcoded.errors)
+    screen = Screen(WIDTH).feed(transcoded.errors)
+    lines = [line for line in screen.lines if line]
+    assert [line for line in lines if not re.match(r"\d\d:\d\d:\d\d ", line)] == []
+    assert sum("held-out FVU" in line for line in lines) == 3
+    assert screen.cursor_shown
+    assert "\x1b" not in transcoded.output

@@ -1,6 +1,7 @@
 """Whole sweeps that cannot end well: without memory, of activations that are no numbers, or before they begin."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -45,11 +46,15 @@ def test_nan_activations_fail_their_trials_only(tiny_model: Path, storage: Path,
     weights = load_file(poisoned / "model.safetensors")
     weights["model.layers.2.mlp.down_proj.weight"][0, 0] = float("nan")
     save_file(weights, poisoned / "model.safetensors", {"format": "pt"})
-    output = finish(*command(poisoned, storage, "poisoned"), expect=1)
+    output = finish(*command(poisoned, storage, "poisoned", "--quiet"), expect=1)
     found = results(storage, "poisoned")
     failed = {name for name, result in found.items() if "failure" in result}
     assert failed == {name for name in found if "layers.2.mlp" in name}
     assert "hookpoint layers.2.mlp: " in output
+    log = [line for line in output.splitlines() if re.match(r"\d\d:\d\d:\d\d ", line)]
+    assert len(log) == len(failed)  # --quiet: that each failed, and nothing else
+    assert all(" failed: hookpoint layers.2.mlp: " in line for line in log)
+    assert "at a time" not in output and "| layers.1 | 8 | 4 |" in output
     for run in runs_of(storage, "poisoned"):
         if run.info.run_name in found:
             assert run.info.status == ("FAILED" if run.info.run_name in failed else "FINISHED")

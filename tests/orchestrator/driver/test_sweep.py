@@ -1,6 +1,7 @@
 """Whole sweeps on real Ray and MLflow with a tiny model: finishing, dying, continuing, failing."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -52,6 +53,15 @@ def test_every_trial_is_scored_from_one_forward_per_shard(undisturbed: str, stor
     assert counters["shards_evictions"] == 0
     assert "| layers.2.mlp | 8 | 4 |" in undisturbed
     assert "viewStateShareKey" in undisturbed
+
+
+def test_every_line_of_the_log_is_ours(undisturbed: str) -> None:
+    """Other libraries warn of what nobody can do anything about. No line has a colour, since this is no terminal."""
+    clock = re.compile(r"^\d\d:\d\d:\d\d ", re.MULTILINE)
+    log = undisturbed[clock.search(undisturbed).start() :].splitlines()
+    assert [line for line in log if not clock.match(line)] == []
+    assert sum(": held-out FVU " in line for line in log) == 4
+    assert "\x1b" not in undisturbed
 
 
 def test_mlflow_has_a_parent_and_a_nested_run_per_trial(undisturbed: str, storage: Path) -> None:

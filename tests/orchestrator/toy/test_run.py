@@ -1,6 +1,7 @@
 """The synthetic tree obeys its formulas, recovery means what it says, and its sweep runs, resumes and refuses."""
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,21 @@ def test_a_tiny_sweep_leaves_results_table_and_runs(finished: Path) -> None:
         assert run.data.params.keys() >= {"model", "hookpoint", "k", "expansion_factor", "variant", "seed"}
         for metric in ("val/fvu", "recovery/parents", "recovery/children"):
             assert run.data.metrics[metric] == pytest.approx(results[name][metric])
+
+
+def test_quiet_leaves_the_outcome(
+    finished: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    said = {}
+    for more in ((), ("--quiet",)):
+        caplog.clear()
+        caplog.set_level(logging.INFO)
+        assert main("", "toy_hierarchy", PRESETS, ["--storage", str(finished), "--resume", "tiny", *more]) == 0
+        said[more] = capsys.readouterr().out, [record.getMessage() for record in caplog.records]
+    (output, log), (quiet_output, quiet_log) = said[()], said["--quiet",]
+    assert "trials, 1 at a time" in output and any(message.startswith("4/4 ") for message in log)
+    assert "trials, 1 at a time" not in quiet_output and quiet_log == []
+    assert output.endswith(quiet_output) and "| tree-c0.1 | 1 | 2 | topk |" in quiet_output
 
 
 def test_resume_trains_what_has_no_result_and_nothing_else(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

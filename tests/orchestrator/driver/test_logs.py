@@ -1,0 +1,36 @@
+"""What is kept out of a script's log, and where."""
+
+import sys
+
+import pytest
+
+from tests.support.terminal import Screen, on_a_terminal
+
+PROGRAM = """
+import datasets.config, logging
+from huggingface_hub.utils import are_progress_bars_disabled
+ray = logging.getLogger("ray._private.authentication.authentication_token_setup")
+ray.warning("Token authentication is enabled for this Ray cluster. Set RAY_AUTH_MODE=disabled to opt out.")
+ray.warning("Token authentication is disabled for this Ray cluster. Anyone can run code.")
+logging.getLogger("orchestrator").info("how far it is")
+logging.getLogger("orchestrator").warning("what went wrong")
+print(datasets.config.HF_DATASETS_DISABLE_PROGRESS_BARS, are_progress_bars_disabled())
+"""
+CASES = {
+    "a terminal": ("set_up_logging()", "", "None False\n", ["how far it is", "what went wrong"]),
+    "--quiet": ("set_up_logging(); be_quiet()", "", "True True\n", ["what went wrong"]),
+    "a file": ("set_up_logging()", "2>&1 >&3 | cat >&2", "True True\n", ["how far it is", "what went wrong"]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_log_has_news_and_bars_are_for_terminals(case: str) -> None:
+    begin, redirected, bars, ours = CASES[case]
+    program = f"from orchestrator.driver.logs import *\n{begin}\n{PROGRAM}"
+    shell = ["sh", "-c", f'exec 3>&1; "$@" {redirected}', "sh", sys.executable, "-c", program]
+    status, said, written = on_a_terminal(shell, 200)
+    assert (status, said) == (0, bars)
+    lines = [line for line in Screen(200).feed(written).lines if line]
+    assert [line for line in lines if "Token authentication is enabled" in line] == []
+    assert sum("Token authentication is disabled" in line for line in lines) == 1
+    assert [line.partition(" ")[2] for line in lines if "Token" not in line] == ours
