@@ -39,26 +39,23 @@ class LoggedModels:
         if self._unknown:
             return
         run = self._client.get_run(run_id)
-        if (found := self._search(run)) is None:
-            return
-        model = found[0] if found else self._create(run)
         listed = run.outputs.model_outputs if run.outputs else []
-        if model.model_id not in {output.model_id for output in listed}:
-            step = max(step for _, step, _ in points.values())
-            self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step)])
+        if (model_id := listed[0].model_id if listed else self._made(run)) is None:
+            return
         name, digest = _evaluated_on(run)
         send([
-            Metric(key, value, time_ms, step, model.model_id, name, digest)
+            Metric(key, value, time_ms, step, model_id, name, digest)
             for key, (value, step, time_ms) in points.items()
         ])  # fmt: skip
-        if model.status != LoggedModelStatus.READY:
-            self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+        if not listed:  # last of all, so that the model of a run that lists one lacks nothing
+            self._client.finalize_logged_model(model_id, LoggedModelStatus.READY)
+            self._client.log_outputs(run_id, [LoggedModelOutput(model_id, max(step for _, step, _ in points.values()))])
 
-    def _search(self, run: Run) -> list[LoggedModel] | None:
-        """The model of a run, in a list that is empty before it has one; None where the server knows no models."""
+    def _made(self, run: Run) -> str | None:
+        """The model of a run, created if there is none; None where the server knows no models."""
         made_by = f"source_run_id = '{run.info.run_id}'"
         try:
-            return list(self._client.search_logged_models([run.info.experiment_id], made_by, max_results=1))
+            found = self._client.search_logged_models([run.info.experiment_id], made_by, max_results=1)
         except MlflowException as error:
             if error.error_code != "ENDPOINT_NOT_FOUND":
                 raise
@@ -66,6 +63,7 @@ class LoggedModels:
             _logger.warning("MLflow's server has no logged models, which came with MLflow 3: coders are in runs alone")
             self._unknown = True
             return None
+        return str((found[0] if found else self._create(run)).model_id)
 
     def _create(self, run: Run) -> LoggedModel:
         tags = {key: run.data.tags[key] for key in _TAGS} | {CHECKPOINT: f"runs:/{run.info.run_id}/{CHECKPOINT}"}
