@@ -3,21 +3,29 @@
 import json
 import logging
 import math
+import re
 import shutil
+import textwrap
 from pathlib import Path
 
+import mlflow
 import pytest
+import torch
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelStatus, Run
 
 from orchestrator.tracking.datasets import EVALUATION, TRAINING, both_splits
+from orchestrator.tracking.endings import log_result
 from orchestrator.tracking.mlflow_store import default_uri
 from orchestrator.tracking.tracker import Tracker
+from orchestrator.trials.results import CODER_DIRECTORY
+from tests.support.coders import make_coder
 from tests.support.gateway import gateway
-from tests.support.mlflow_runs import EXPERIMENT, SWEEP, open_tracker, runs, steps
+from tests.support.mlflow_runs import EXPERIMENT, REPOSITORY, SWEEP, open_tracker, runs, steps
 from tests.support.mlflow_server import Server
 from tests.support.waiting import wait_until
 
+DOCS = (REPOSITORY / "docs" / "mlflow.md").read_text(encoding="utf-8")
 FINGERPRINT = "0123456789abcdef" * 2
 TEXT = both_splits("python-docs", FINGERPRINT, "code", {"tags": {}}, {TRAINING: {"tokens": 9}, EVALUATION: {}})
 FVU = {"m-layers.10-topk-k16": 0.5, "m-layers.10-mp-k16": 0.25, "m-layers.10-ito-k16": 0.75}
@@ -71,6 +79,33 @@ def test_the_best_coder_of_a_sweep_is_one_search(storage: Path) -> None:
     assert on == {("python-docs", f"{FINGERPRINT}-val")}
     assert {metric.key: metric.value for metric in best.metrics} == {"val/fvu": 0.25, "l0": 16.0, "dead_pct": 1.0}
     assert [output.model_id for output in run.outputs.model_outputs] == [best.model_id]
+
+
+def test_the_search_of_the_docs_loads_the_best_coder(storage: Path) -> None:
+    better, worse = (make_coder(variant="topk", k=k, seed=k) for k in (3, 4))
+    tracker = Tracker(None, EXPERIMENT, "another", storage, storage / "another" / "tracking")
+    tracker.start_sweep({}, {}, {})
+    for name, coder, fvu in (("worse", worse, 0.5), ("better", better, 0.25)):
+        directory = storage / "another" / name
+        coder.save_to_disk(directory / CODER_DIRECTORY)
+        tracker.start_trial(name, {}, {}, TEXT)
+        log_result(tracker, name, directory, {"val/fvu": fvu, "step": 3})
+    assert tracker.finish() == 0
+    (shown,) = re.findall(r"(?:^    .*\n|^\n)+", DOCS[DOCS.index("    import mlflow\n") :], re.MULTILINE)[:1]
+    for word, ours in {
+        "runs/mlflow.db": str(storage / "mlflow.db"),
+        "smollm_grid": EXPERIMENT,
+        "NAME": "another",
+    }.items():
+        shown = shown.replace(word, ours)
+    before, found = mlflow.get_tracking_uri(), {}
+    try:
+        exec(textwrap.dedent(shown), found)
+    finally:
+        mlflow.set_tracking_uri(before)
+    assert (found["best"].name, [model.name for model in found["others"]]) == ("better", ["worse"])
+    assert found["coder"].cfg == better.cfg
+    assert torch.equal(found["coder"].W_dec, better.W_dec)
 
 
 def runs_of_sweep(uri: str, tracker: Tracker) -> dict[str, Run]:
