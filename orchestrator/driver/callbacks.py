@@ -1,13 +1,14 @@
 """What MLflow is told while Ray Tune runs."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
 from orchestrator.driver.notes import trial_note
+from orchestrator.tracking.datasets import Dataset
 from orchestrator.tracking.endings import log_result
 from orchestrator.tracking.metrics import metrics_of
 from orchestrator.tracking.tracker import NOTE, Tracker
@@ -63,9 +64,12 @@ class Tracking(DriverCallback):
         tracker: Tracker,
         params: Mapping[str, Mapping[str, Any]],
         tags: Mapping[str, str],
+        datasets: Mapping[str, Sequence[Dataset]],
     ) -> None:
         super().__init__(jobs)
         self.tracker, self.params, self.tags = tracker, params, tags
+        self.datasets = datasets
+        """By model."""
         self.deaths: dict[str, str] = {}
         """Why trials died for good, by name."""
         self.recovered: set[str] = set()
@@ -74,7 +78,8 @@ class Tracking(DriverCallback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Open, or continue, the trial's run."""
         cell = self.job_of(trial).cell
-        self.tracker.start_trial(cell.name, self.params[cell.name], {**self.tags, NOTE: trial_note(cell)})
+        tags = {**self.tags, NOTE: trial_note(cell)}
+        self.tracker.start_trial(cell.name, self.params[cell.name], tags, self.datasets[cell.model])
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any

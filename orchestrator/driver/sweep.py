@@ -13,6 +13,7 @@ from ray.tune.execution import class_cache
 from orchestrator.driver import brokers
 from orchestrator.driver.callbacks import TRIAL, Tracking
 from orchestrator.driver.claims import TRACKING_DIRECTORY
+from orchestrator.driver.datasets import datasets_of
 from orchestrator.driver.inputs import Inputs
 from orchestrator.driver.interruption import Interruption
 from orchestrator.driver.notes import sweep_note, trial_note
@@ -48,12 +49,13 @@ def run(
     tags = environment_tags()
     tracker = open_sweep(prepared, inputs, directory, experiment, tags)
     params = {name: params_of(job, inputs) for name, job in by_name.items()}
+    datasets = {model: datasets_of(prepared.cfg.text_config(), found) for model, found in inputs.items()}
     for name, result in finished.items():
         job = by_name[name]
-        tracker.start_trial(name, params[name], {**tags, NOTE: trial_note(job.cell)})
+        tracker.start_trial(name, params[name], {**tags, NOTE: trial_note(job.cell)}, datasets[job.cell.model])
         log_result(tracker, name, job.directory, result)
         log_scores(tracker, name, job.directory)
-    tracking = Tracking(by_name, tracker, params, tags)
+    tracking = Tracking(by_name, tracker, params, tags, datasets)
     with killed_if_raised(tracker):
         failed = {name for name, result in finished.items() if "failure" in result}
         scored = {name for name, job in by_name.items() if scores_of(job.directory) is not None}
@@ -85,7 +87,8 @@ def open_sweep(
     cfg = prepared.cfg
     tracker = Tracker(cfg.tracking_uri, experiment, str(cfg.name), home_of(cfg.storage), directory / TRACKING_DIRECTORY)
     identities = {f"{what}.{model}": text for model, i in inputs.items() for what, text in i.identity.items()}
-    tracker.start_sweep(cfg.params(), {**tags, **identities}, cfg.to_json())
+    datasets = [dataset for found in inputs.values() for dataset in datasets_of(cfg.text_config(), found)]
+    tracker.start_sweep(cfg.params(), {**tags, **identities}, cfg.to_json(), datasets)
     tracker.save_view(METRICS, len(cfg.seed))
     return tracker
 

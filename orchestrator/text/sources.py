@@ -56,6 +56,11 @@ def describe(cfg: TextConfig) -> str:
     return f"{cfg.dataset} ({found})" if found else cfg.dataset
 
 
+def is_local(cfg: TextConfig) -> bool:
+    """Whether the dataset is files on this machine. Raises UserError."""
+    return cfg.dataset not in MADE_HERE and _local(cfg) is not None
+
+
 def source_identity(cfg: TextConfig) -> list[str]:
     """What tells that the source behind the same config has changed; a dataset on the hub is taken not to."""
     if cfg.dataset in MADE_HERE:

@@ -9,6 +9,7 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from orchestrator.grid.plan import duration
 from orchestrator.storage.address import home_of
 from orchestrator.storage.mirror import mirrored
 from orchestrator.toy.config import ToyConfig
+from orchestrator.toy.datasets import datasets_of
 from orchestrator.toy.report import recovery_table
 from orchestrator.toy.tree import Tree, recovery
 from orchestrator.tracking.endings import killed_if_raised, log_result
@@ -96,12 +98,14 @@ def run(cfg: ToyConfig, grid: Sequence[Cell], directory: Path, experiment: str) 
         tags = environment_tags()
         home, journal = home_of(cfg.storage), directory / TRACKING_DIRECTORY
         tracker = Tracker(cfg.tracking_uri, experiment, str(cfg.name), home, journal)
-        tracker.start_sweep(cfg.params(), tags, cfg.to_json())
+        datasets = {cell.name: datasets_of(cfg, cell) for cell in grid}
+        tracker.start_sweep(cfg.params(), tags, cfg.to_json(), list(dict.fromkeys(chain(*datasets.values()))))
         results = {}
         with killed_if_raised(tracker):
             for number, cell in enumerate(grid, 1):
                 place = directory / TRIALS_DIRECTORY / cell.name
-                tracker.start_trial(cell.name, {**cfg.distinguishing(), **cell.params, **_setting(cfg, cell)}, tags)
+                params = {**cfg.distinguishing(), **cell.params, **_setting(cfg, cell)}
+                tracker.start_trial(cell.name, params, tags, datasets[cell.name])
                 known = result_of(place)
                 results[cell.name] = known or _attempt(cfg, cell, place, tracker)
                 log_result(tracker, cell.name, place, results[cell.name])

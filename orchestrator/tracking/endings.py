@@ -5,18 +5,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from orchestrator.tracking.logged_models import CHECKPOINT
 from orchestrator.tracking.tracker import Tracker
-from orchestrator.trials.results import SCORES_DIRECTORY, result_of, scores_of
+from orchestrator.trials.results import CODER_DIRECTORY, SCORES_DIRECTORY, result_of, scores_of
 
 UNFINISHED = "did not finish"
 """Why a trial has no result that was interrupted before it had one."""
 
 
 def log_result(tracker: Tracker, name: str, directory: Path, result: Mapping[str, Any]) -> None:
-    """Final metrics, checkpoint and status of a trial that has ended; safe to repeat."""
+    """Final metrics, checkpoint, model and status of a trial that has ended; safe to repeat."""
     if "failure" not in result:
-        tracker.log_metrics(name, {key: value for key, value in result.items() if key != "step"}, result["step"])
-        tracker.log_artifacts(name, directory / "coder", "checkpoint", once=True)
+        metrics = {key: value for key, value in result.items() if key != "step"}
+        tracker.log_metrics(name, metrics, result["step"])
+        tracker.log_artifacts(name, directory / CODER_DIRECTORY, CHECKPOINT, once=True)
+        tracker.log_model(name, metrics)
     tracker.end_trial(name, failure=result.get("failure"))
 
 
@@ -26,6 +29,7 @@ def log_scores(tracker: Tracker, name: str, directory: Path) -> None:
         result = result_of(directory) or {}
         # A later scoring, of more latents or with an LLM, stands at a later step.
         tracker.log_metrics(name, scores["metrics"], result["step"] + scores["times"] - 1)
+        tracker.log_model(name, scores["metrics"])
         tracker.log_artifacts(name, directory / SCORES_DIRECTORY, SCORES_DIRECTORY)
 
 

@@ -4,9 +4,11 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import Any
 
 from orchestrator.saved import is_count
+from orchestrator.tracking.datasets import Dataset
 
 Entry = dict[str, Any]
 
@@ -24,8 +26,8 @@ def parse_entry(line: bytes) -> Entry:
         return TORN
     if not isinstance(entry, dict) or not _fits(entry, {"op": _is_text, "trial": _is_text_or_none}):
         return TORN
-    fields = FIELDS.get(entry["op"])
-    if fields is None or not _fits(entry, fields) or not (entry["op"] == "journal" or is_count(entry.get("t"))):
+    needed = FIELDS.get(entry["op"])
+    if needed is None or not _fits(entry, needed) or not (entry["op"] == "journal" or is_count(entry.get("t"))):
         return TORN
     return entry
 
@@ -35,8 +37,8 @@ def are_texts(value: object) -> bool:
     return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
 
 
-def _fits(entry: Mapping[str, Any], fields: Mapping[str, Check]) -> bool:
-    return all(check(entry.get(field)) and (field in entry or field in OPTIONAL) for field, check in fields.items())
+def _fits(entry: Mapping[str, Any], needed: Mapping[str, Check]) -> bool:
+    return all(check(entry.get(field)) and (field in entry or field in OPTIONAL) for field, check in needed.items())
 
 
 def _is_text(value: object) -> bool:
@@ -64,6 +66,19 @@ def _are_numbers(value: object) -> bool:
     )
 
 
+def _are_points(value: object) -> bool:
+    """Whether it is an object of lists of a metric's value, step and time, with at least one."""
+    return isinstance(value, dict) and len(value) > 0 and all(
+        isinstance(point, list) and len(point) == 3 and _are_numbers({"value": point[0]})
+        and _is_step(point[1]) and is_count(point[2])
+        for point in value.values()
+    )  # fmt: skip
+
+
+def _are_datasets(value: object) -> bool:
+    return isinstance(value, list) and all(are_texts(item) and item.keys() == _DATASET for item in value)
+
+
 def _is_float(number: int) -> bool:
     try:
         return math.isfinite(number)
@@ -75,6 +90,7 @@ def _is_name(value: object) -> bool:
     return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{1,64}", value) is not None
 
 
+_DATASET = {field.name for field in fields(Dataset)}
 OPTIONAL = ("config", "experiment", "tags")
 """The former two of a sweep's own start alone; tags of what is added to a run."""
 STATUSES = ("FINISHED", "FAILED", "KILLED")
@@ -87,6 +103,8 @@ FIELDS: dict[str, dict[str, Check]] = {
     "params": {"params": are_texts, "tags": lambda value: value is None or are_texts(value)},
     "metrics": {"step": _is_step, "data": _are_numbers},
     "view": {"tags": are_texts},
+    "datasets": {"datasets": _are_datasets},
+    "model": {"trial": _is_text, "data": _are_points},
     "artifacts": {"path": _is_text, "to": _is_text_or_none},
     "end": {"status": lambda value: value in STATUSES, "failure": _is_text_or_none},
 }  # fmt: skip

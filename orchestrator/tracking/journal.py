@@ -11,7 +11,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -28,6 +28,8 @@ COMMAND = "command"
 """Tag of the parent run."""
 PARENT = ""
 """The parent run's place among the names of trials."""
+Point = tuple[float, int, int]
+"""Of a metric: its value, step, and time in ms."""
 
 
 @dataclass
@@ -51,7 +53,8 @@ class Journal:
         self._state_path = directory / "state.json"
         self._lock = threading.Lock()
         self._saved_at, self._unsaved = -math.inf, False
-        self._last_step: dict[tuple[str | None, str], int] = {}
+        self._last: dict[tuple[str | None, str], Point] = {}
+        self._of_models: dict[tuple[str | None, str], Point] = {}
         self.began = self._latest = 0
         """Times in ms: of the first entry, and of the last."""
         self.id = ""
@@ -69,7 +72,10 @@ class Journal:
             if entry["op"] == "journal":
                 self.id = entry["id"]
             elif entry["op"] == "metrics":
-                self._last_step.update({(entry["trial"], key): entry["step"] for key in entry["data"]})
+                points = {key: (value, entry["step"], entry["t"]) for key, value in entry["data"].items()}
+                self._last.update({(entry["trial"], key): point for key, point in points.items()})
+            elif entry["op"] == "model":
+                self._of_models.update({(entry["trial"], key): tuple(point) for key, point in entry["data"].items()})
             elif entry["op"] == "artifacts":
                 self.uploads.add((entry["trial"], entry["to"]))
             self.experiment = self.experiment or entry.get("experiment")
@@ -81,11 +87,15 @@ class Journal:
             self.id, self.state = uuid.uuid4().hex, State()
             self.append("journal", None, id=self.id)
 
-    def append(self, op: str, trial: str | None, **fields: object) -> None:
-        """Write one entry, stamped with the time. It survives the death of this process, though not of the OS."""
+    def append(self, op: str, trial: str | None, **fields: object) -> int:
+        """Write one entry, stamped with the time in ms, which is returned.
+
+        It survives the death of this process, though not of the OS.
+        """
         with self._lock, self._path.open("a", encoding="utf-8") as file:
-            entry = {"op": op, "trial": trial, "t": self.now(), **fields}
+            entry = {"op": op, "trial": trial, "t": (now := self.now()), **fields}
             file.write(redact(json.dumps(entry, default=str)) + "\n")
+        return now
 
     def now(self) -> int:
         """The time in ms. It stands still while a clock that was set back is behind: no run ends before it began."""
@@ -95,11 +105,25 @@ class Journal:
 
     def append_metrics(self, trial: str | None, metrics: Mapping[str, float], step: int) -> None:
         """Write the metrics not yet written at this or a later step: a restored trial repeats steps it has logged."""
-        last = self._last_step
-        fresh = {key: float(value) for key, value in metrics.items() if step > last.get((trial, key), step - 1)}
+        known = {key: self._last[trial, key][1] for key in metrics if (trial, key) in self._last}
+        fresh = {key: float(value) for key, value in metrics.items() if step > known.get(key, step - 1)}
         if fresh:
-            self._last_step.update({(trial, key): step for key in fresh})
-            self.append("metrics", trial, step=int(step), data=fresh)
+            now = self.append("metrics", trial, step=int(step), data=fresh)
+            self._last.update({(trial, key): (value, int(step), now) for key, value in fresh.items()})
+
+    def append_model(self, trial: str, metrics: Collection[str]) -> None:
+        """Write the last points of these metrics as those of the trial's coder, without what it is known to have.
+
+        Only finite ones: MLflow's databases keep NaN of a model as 0, the best of all errors.
+        """
+        points = {key: self._last[trial, key] for key in metrics if (trial, key) in self._last}
+        fresh = {
+            key: point for key, point in points.items()
+            if math.isfinite(point[0]) and self._of_models.get((trial, key)) != point
+        }  # fmt: skip
+        if fresh:
+            self.append("model", trial, data=fresh)
+            self._of_models.update({(trial, key): point for key, point in fresh.items()})
 
     def pending(self) -> Iterator[tuple[Entry, int]]:
         """The undelivered entries, each with the offset that follows it; read as they are asked for."""

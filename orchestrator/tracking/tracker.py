@@ -9,7 +9,8 @@ import posixpath
 import re
 import shlex
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlencode
@@ -17,6 +18,7 @@ from urllib.parse import urlencode
 from orchestrator.errors import UserError
 from orchestrator.names import digest, plain
 from orchestrator.redaction import redact
+from orchestrator.tracking.datasets import Dataset
 from orchestrator.tracking.delivery import Delivery
 from orchestrator.tracking.journal import COMMAND, PARENT, Journal
 from orchestrator.tracking.mlflow_store import check_database, default_uri, quieten_mlflow, server_version
@@ -47,12 +49,19 @@ class Tracker:
         connect = partial(Writer.connect, self._uri, artifact_root, experiment, sweep, self._journal)
         self._delivery = Delivery(self._journal, connect, sweep, self._uri)
 
-    def start_sweep(self, params: Mapping[str, object], tags: Mapping[str, str], config: Mapping[str, object]) -> None:
+    def start_sweep(
+        self,
+        params: Mapping[str, object],
+        tags: Mapping[str, str],
+        config: Mapping[str, object],
+        datasets: Sequence[Dataset] = (),
+    ) -> None:
         """Open the parent run, or reopen it; `config` becomes its artifact `config.json`."""
         tags = {**tags, COMMAND: self.command}
         self._append(
             "start", None, params=_texts(params), tags=_tags(tags), config=dict(config), experiment=self._experiment
         )
+        self._log_datasets(None, datasets)
 
     @property
     def command(self) -> str:
@@ -64,9 +73,12 @@ class Tracker:
         """Set what MLflow shows as the description of a run, in Markdown."""
         self._append("params", trial, params={}, tags={NOTE: note})
 
-    def start_trial(self, trial: str, params: Mapping[str, object], tags: Mapping[str, str]) -> None:
+    def start_trial(
+        self, trial: str, params: Mapping[str, object], tags: Mapping[str, str], datasets: Sequence[Dataset] = ()
+    ) -> None:
         """Open the child run of `trial`, or reopen it."""
         self._append("start", trial, params=_texts(params), tags=_tags(tags))
+        self._log_datasets(trial, datasets)
 
     def log_metrics(self, trial: str | None, metrics: Mapping[str, float], step: int) -> None:
         """Log metrics of a trial (None: the parent) at `step`; those already logged at or after `step` are skipped."""
@@ -76,6 +88,14 @@ class Tracker:
     def log_params(self, trial: str | None, params: Mapping[str, object]) -> None:
         """Add parameters. MLflow refuses to change one that is set: the first value stays, with a warning."""
         self._append("params", trial, params=_texts(params))
+
+    def log_model(self, trial: str, metrics: Collection[str]) -> None:
+        """Say that the coder of a trial is a model; these of the trial's metrics, as they stand, are also the model's.
+
+        Safe to repeat. It is measured on the evaluation dataset that the trial began with.
+        """
+        self._journal.append_model(trial, metrics)
+        self._delivery.wake()
 
     def save_view(self, metrics: Collection[str], seeds: int) -> None:
         """Save, or renew, the view of this sweep in MLflow's UI; `metrics` are those that its trials have."""
@@ -137,6 +157,10 @@ class Tracker:
             return view_url(base, state.experiment_id, self._journal.id)
         query = {"runs": json.dumps(trials, separators=(",", ":")), "experiments": json.dumps([state.experiment_id])}
         return f"{base.rstrip('/')}/#/compare-runs?{urlencode(query)}"
+
+    def _log_datasets(self, trial: str | None, datasets: Sequence[Dataset]) -> None:
+        if datasets:
+            self._append("datasets", trial, datasets=[asdict(dataset) for dataset in datasets])
 
     def _append(self, op: str, trial: str | None, **fields: object) -> None:
         if trial is not None and op == "start":

@@ -20,6 +20,7 @@ AUTOINTERP = "autointerp/example_embedding/mean"
 COLUMNS = (
     "params.`hookpoint`", "params.`k`", "params.`expansion_factor`", "params.`variant`", "params.`seed`",
     "metrics.`val/fvu`", f"metrics.`{CE_RECOVERED}`", f"metrics.`{AUTOINTERP}`", "metrics.`dead_pct`",
+    "attributes.`Dataset`", "attributes.`Models`", "attributes.`User`", "attributes.`Source`", "attributes.`Version`",
 )  # fmt: skip
 AXES = ("variant", "k", "expansion_factor", "hookpoint")
 RUNS = 1000

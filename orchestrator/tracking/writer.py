@@ -11,11 +11,13 @@ from itertools import chain, islice, takewhile
 from pathlib import Path
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag, ViewType
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag, ViewType
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from orchestrator.errors import shown
 from orchestrator.tracking.entries import Entry
 from orchestrator.tracking.journal import PARENT, Journal, State
+from orchestrator.tracking.logged_models import LoggedModels
 from orchestrator.tracking.mlflow_store import brief, create_database, is_final
 from orchestrator.tracking.views import TAG as VIEW
 
@@ -29,6 +31,7 @@ class Writer:
 
     def __init__(self, client: MlflowClient, journal: Journal, sweep: str) -> None:
         self._client, self._journal, self._sweep = client, journal, sweep
+        self._models = LoggedModels(client)
         self._giving_up = False
 
     @classmethod
@@ -98,6 +101,12 @@ class Writer:
             self._accepted("config.json", lambda: client.log_dict(run_id, entry["config"], "config.json"))
         if entry["op"] == "view":
             self._save_view(entry["tags"])
+        if entry["op"] == "datasets":
+            inputs = [_as_input(fields) for fields in entry["datasets"]]
+            self._accepted("datasets", lambda: client.log_inputs(run_id, inputs))
+        if entry["op"] == "model":
+            send = partial(self._log, run_id)
+            self._accepted("a model", lambda: self._models.log(run_id, entry["data"], send))
         if entry["op"] == "artifacts" and self._is_ours(Path(entry["path"])):
             upload = client.log_artifacts if Path(entry["path"]).is_dir() else client.log_artifact
             self._accepted(entry["path"], lambda: upload(run_id, entry["path"], entry["to"]))
@@ -145,3 +154,8 @@ class Writer:
                 _logger.warning("MLflow refused %s of sweep %s: %s", what, self._sweep, brief(error))
             return False
         return True
+
+
+def _as_input(fields: Mapping[str, str]) -> DatasetInput:
+    content = {name: text for name, text in fields.items() if name != "context"}
+    return DatasetInput(Dataset(**content), [InputTag(MLFLOW_DATASET_CONTEXT, fields["context"])])

@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from models import SparseCoder
 from orchestrator.activations.tables import open_shard, write_table
 from orchestrator.grid.config import SweepConfig
 from orchestrator.text.token_blocks import open_blocks
+from orchestrator.tracking.datasets import EVALUATION, TRAINING, both_splits
 from orchestrator.tracking.journal import PARENT, Journal, State
 from orchestrator.tracking.records import journal_records
 from orchestrator.trials.checkpoints import Checkpoints
@@ -118,6 +119,9 @@ def _write_journal(directory: Path) -> None:
     journal.append("start", None, params={"variant": "('topk',)"}, tags={"a": "b"}, config={"k": 4}, experiment="e")
     journal.append("start", "t", params=params, tags={})
     journal.append_metrics("t", {"train/fvu": 0.5, "l0": 4.0}, 3)
+    journal.append_model("t", ["l0"])
+    text = both_splits("a", "b", "code", {}, {TRAINING: {}, EVALUATION: {}})
+    journal.append("datasets", "t", datasets=[asdict(dataset) for dataset in text])
     journal.append("params", "t", params={"more": "1"})
     journal.append("artifacts", "t", path=str(directory / "coder"), to="checkpoint")
     journal.append("end", "t", status="FAILED", failure="why")
@@ -131,6 +135,7 @@ def _read_journal(directory: Path) -> None:
         assert isinstance(record.k, int) and all(isinstance(value, float) for value in record.metrics.values())
     journal = Journal(directory)
     journal.append_metrics("t", {"train/fvu": 0.5}, 4)
+    journal.append_model("t", ["train/fvu", "l0"])
     journal.append("start", "u", params={}, tags={})
     for entry, end in journal.pending():
         if entry["op"] == "metrics":

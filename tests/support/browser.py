@@ -20,7 +20,7 @@ def texts(url: str, profile: Path, *flags: str) -> list[str]:
     """Every text on the page, in order. `profile` is a directory for what the browser keeps, `flags` are Chromium's."""
     command = [
         str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={profile}",
-        "--window-size=2400,2400", f"--virtual-time-budget={PATIENCE_MS}", *flags, "--dump-dom", url,
+        "--window-size=4000,2400", f"--virtual-time-budget={PATIENCE_MS}", *flags, "--dump-dom", url,
     ]  # fmt: skip
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=LIMIT_SECONDS)
     body = re.sub(r"<(script|style)\b.*?</\1>", "", done.stdout, flags=re.DOTALL)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas
 import pytest
+from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from models import SparseCoder
@@ -81,12 +82,24 @@ def test_mlflow_has_a_parent_and_a_nested_run_per_trial(undisturbed: str, storag
         assert "train_seconds" not in found[run.info.run_name]  # it differs where all else is the same
         assert {file.path for file in client.list_artifacts(run.info.run_id, "checkpoint")} == {
             "checkpoint/README.md", "checkpoint/cfg.json", "checkpoint/sae.safetensors"}  # fmt: skip
+        (output,) = run.outputs.model_outputs
+        coder = client.get_logged_model(output.model_id)
+        assert coder.params == run.data.params
+        assert {metric.key: metric.value for metric in coder.metrics}["val/fvu"] == run.data.metrics["val/fvu"]
+        assert datasets_of(run) == datasets_of(parent) == {
+            "training": ("python-docs", run.data.params["tokens.fingerprint"]),
+            "evaluation": ("python-docs", f"{run.data.params['tokens.fingerprint']}-val")}  # fmt: skip
         assert f"Variant {run.data.params['variant']} with k = 4 of 256 latents" in run.data.tags["mlflow.note.content"]
     assert parent.data.metrics["shards_computed"] == SHARDS
     note = parent.data.tags["mlflow.note.content"]
     assert "| layers.2.mlp | 8 | 4 |" in note and " --name undisturbed " in note and "cores of" in note
     assert {"mlflow.user", "mlflow.source.name", "mlflow.source.git.commit"} <= set(parent.data.tags)
     assert {"config.json", "figures", "comparison.md"} <= {f.path for f in client.list_artifacts(parent.info.run_id)}
+
+
+def datasets_of(run: Run) -> dict[str, tuple[str, str]]:
+    """Names and digests by context."""
+    return {each.tags[0].value: (each.dataset.name, each.dataset.digest) for each in run.inputs.dataset_inputs}
 
 
 def test_figures_are_logged_and_can_be_drawn_from_mlflow_alone(undisturbed: str, storage: Path, tmp_path: Path) -> None:

@@ -49,6 +49,9 @@ def test_a_tiny_sweep_leaves_results_table_and_runs(finished: Path) -> None:
         assert run.data.params.keys() >= {"model", "hookpoint", "k", "expansion_factor", "variant", "seed"}
         for metric in ("val/fvu", "recovery/parents", "recovery/children"):
             assert run.data.metrics[metric] == pytest.approx(results[name][metric])
+        assert len(run.outputs.model_outputs) == 1
+        assert {each.dataset.name for each in run.inputs.dataset_inputs} == {"tree-c0.1"}
+    assert len(parent.inputs.dataset_inputs) == 2 * 2  # of two seeds, to train and to measure on
 
 
 def test_quiet_leaves_the_outcome(

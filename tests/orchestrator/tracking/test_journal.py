@@ -1,13 +1,15 @@
 """A journal that a kill has cut off."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 
-from orchestrator.tracking.entries import TORN, parse_entry
+from orchestrator.tracking.datasets import Dataset
+from orchestrator.tracking.entries import FIELDS, TORN, parse_entry
 from orchestrator.tracking.journal import Journal, read_entries
 from orchestrator.tracking.mlflow_store import default_uri
 from tests.support.mlflow_runs import SWEEP, open_tracker, runs, steps
@@ -54,13 +56,23 @@ GOOD: dict[str, Any] = {
     "start": {"params": {"k": "4"}, "tags": {}},
     "params": {"params": {"k": "4"}},
     "metrics": {"step": 3, "data": {"fvu": 0.5, "l0": 4}},
+    "view": {"tags": {"a": "b"}},
+    "datasets": {"datasets": [asdict(Dataset(
+        name="a", digest="b", context="training", source_type="code", source="{}", profile="{}"))]},
+    "model": {"data": {"fvu": [0.5, 3, 1]}},
     "artifacts": {"path": "/a", "to": None},
     "end": {"status": "FINISHED", "failure": None},
-}
+}  # fmt: skip
 WRONG = (None, [], 3.5, True, "x", {"a": []}, {"a": 10**400}, -1)
+WRONG_INSIDE: dict[str, list[dict[str, Any]]] = {
+    "datasets": [{"datasets": [value]} for value in (None, {}, {**GOOD["datasets"]["datasets"][0], "name": 3})],
+    "model": [{"trial": None}, {"data": {}}] + [
+        {"data": {"fvu": point}} for point in ("abc", [0.5, 3], ["a", 3, 1], [0.5, -1, 1], [0.5, 3, -1], [0.5, 3, 1, 1])
+    ],
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("op", GOOD)
+@pytest.mark.parametrize("op", FIELDS)
 def test_an_entry_of_other_types_is_none(op: str) -> None:
     entry = {"op": op, "trial": "t", "t": 1, **GOOD[op]}
     assert parse_entry(json.dumps(entry).encode()) == entry
@@ -70,6 +82,8 @@ def test_an_entry_of_other_types_is_none(op: str) -> None:
         assert {"a": []} not in right
         lacking = {name: value for name, value in entry.items() if name != field}
         assert parse_entry(json.dumps(lacking).encode()) == TORN
+    for changed in WRONG_INSIDE.get(op, ()):
+        assert parse_entry(json.dumps(entry | changed).encode()) == TORN
     for line in (b"[" * 100_000, b"null", b'"op"', b'{"op": []}', json.dumps(entry | {"op": "other"}).encode()):
         assert parse_entry(line) == TORN
 

@@ -1,12 +1,14 @@
 """The saved view of a sweep, in MLflow's own UI in a real browser, and what stands for it where there is none."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
+from orchestrator.tracking.datasets import EVALUATION, TRAINING, both_splits
 from orchestrator.tracking.metrics import METRICS
 from orchestrator.tracking.mlflow_store import default_uri, server_version
 from orchestrator.tracking.tracker import Tracker
@@ -18,6 +20,9 @@ from tests.support.waiting import wait_until
 
 TRIALS = [(hookpoint, k, variant, seed) for hookpoint in ("layers.10", "layers.20") for k in (16, 32, 64)
           for variant in ("topk", "mp") for seed in (0, 1)]  # fmt: skip
+
+TEXT = both_splits("python-docs", "0123456789abcdef" * 2, "code", {}, {TRAINING: {"tokens": 9}, EVALUATION: {}})
+MADE_BY = {"mlflow.user": "ada", "mlflow.source.name": "sweeps/grid.py", "mlflow.source.git.commit": "c0ffee" * 6}
 
 
 def fvu_of(k: int, variant: str, seed: int) -> float:
@@ -35,13 +40,14 @@ def log_all(tracker: Tracker) -> None:
     for hookpoint, k, variant, seed in TRIALS:
         trial = name_of(hookpoint, k, variant, seed)
         axes = {"model": "m", "hookpoint": hookpoint, "k": k, "expansion_factor": 8, "variant": variant, "seed": seed}
-        tracker.start_trial(trial, axes, {})
+        tracker.start_trial(trial, axes, {**MADE_BY, "mlflow.source.type": "LOCAL"}, TEXT)
         for step in (10, 20, 30):
             tracker.log_metrics(
                 trial, {"train/fvu": 3 / step, "dead_pct": 1.0, "tokens_per_second": 9e3, "lr": 1e-3}, step
             )
         scores = {"val/fvu": fvu_of(k, variant, seed), AUTOINTERP: 0.75, CE_RECOVERED: 0.9, "train_seconds": 5.0}
         tracker.log_metrics(trial, scores, 30)
+        tracker.log_model(trial, scores)
         tracker.end_trial(trial)
     tracker.log_metrics(None, {"shards_computed": 12, "shards_hits": 7}, 1)
     tracker.save_view({*METRICS, AUTOINTERP, CE_RECOVERED}, 2)
@@ -84,9 +90,10 @@ def test_a_stranger_s_journal_sets_no_other_tag(storage: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str]]:
+def served(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[tuple[Server, str]]:
     """A server with this sweep, another one and a run of somebody else's in its experiment, and the sweep's link."""
     directory = tmp_path_factory.mktemp("served")
+    shutil.copy(empty_store, directory / "mlflow.db")
     server = Server(directory)
     server.start()
     wait_until(server.answers, "MLflow's server")
@@ -121,6 +128,11 @@ def test_the_table_has_the_values(served: tuple[Server, str], tmp_path: Path) ->
     for _, k, variant, seed in TRIALS:
         assert str(fvu_of(k, variant, seed)) in page
     assert {"hookpoint", "k", "expansion_factor", "variant", "seed", "val/fvu", CE_RECOVERED, "dead_pct"} <= set(page)
+    assert {"Dataset", "Models", "User", "Source", "Version"} <= set(page)
+    for value in (*(f"{dataset.name} ({dataset.digest})" for dataset in TEXT), "ada", "grid.py", "c0ffee"):
+        assert page.count(value) == len(TRIALS), value
+    for trial in TRIALS:
+        assert page.count(name_of(*trial).replace(".", "_")) == 1
 
 
 def test_servers_say_how_old_they_are(served: tuple[Server, str]) -> None:
