@@ -15,6 +15,7 @@ from orchestrator.driver.callbacks import TRIAL, Tracking
 from orchestrator.driver.claims import TRACKING_DIRECTORY
 from orchestrator.driver.inputs import Inputs
 from orchestrator.driver.interruption import Interruption
+from orchestrator.driver.machine import Machine
 from orchestrator.driver.notes import sweep_note, trial_note
 from orchestrator.driver.prepare import Prepared
 from orchestrator.driver.progress import Progress
@@ -57,7 +58,7 @@ def run(
         progress = Progress(by_name, prepared.plan, started, finished)
         with interruption.patient():
             left = {name: job for name, job in by_name.items() if name not in finished}
-            _tune(prepared, left, directory, [tracking, progress], interruption)
+            _tune(prepared, left, directory, [tracking, progress, Machine(tracker)], interruption)
             unscored = score_all(
                 prepared,
                 inputs,
