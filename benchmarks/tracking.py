@@ -11,10 +11,10 @@ import itertools
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
-from orchestrator.tracking.journal import JOURNAL_FILE, read_entries
+from orchestrator.tracking.journal import JOURNAL_FILE
 from orchestrator.tracking.metrics import METRICS
 from orchestrator.tracking.tracker import Tracker
 from tests.support.browser import texts
@@ -32,67 +32,71 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=100, help="of each trial (100)")
     points = parser.parse_args().points
     trials = dict(_trials())
+    print(f"{len(trials)} trials, {points} points of {len(CURVES)} curves each\n\n| | |\n| --- | --- |")
     with tempfile.TemporaryDirectory() as place:
         directory = Path(place)
         _open(directory).finish()  # makes the database, which takes seconds
-        logged, delivered = deliver(directory, trials, points)
-        values = sum(len(entry["data"]) for entry in read_entries(directory / JOURNAL) if entry["op"] == "metrics")
-        print(f"{len(trials)} trials, {points} points each, {values:,} values\n\n| | |\n| --- | --- |")
-        print(f"| written to the journal | {logged:.1f} s |")
-        print(f"| delivered | {delivered:.1f} s, {values / delivered:,.0f} values/s |")
-        print(f"| the saved view in Chromium | {open_view(directory, trials):.1f} s |")
-        ready, again = resume(directory, trials, points)
-        print(f"| opened again, until trials may start | {ready:.1f} s |")
-        print(f"| opened again, until MLflow has been told of every trial | {again:.1f} s |")
+        deliver(directory, trials, points)
+        open_view(directory, trials)
+        resume(directory, trials, points)
 
 
-def deliver(directory: Path, trials: dict[str, dict[str, Any]], points: int) -> tuple[float, float]:
-    """Seconds until all is logged, the trials in turn, and from then on until MLflow has it while the sweep goes on."""
+class Clock:
+    """Seconds since it was made, and those of them in which this process had a core."""
+
+    def __init__(self) -> None:
+        self.start, self.cpu_start = perf_counter(), process_time()
+
+    def tell(self, what: str, values: int = 0) -> None:
+        """Print a row."""
+        seconds, cpu = perf_counter() - self.start, process_time() - self.cpu_start
+        rate = f", {values / seconds:,.0f} values/s" if values else ""
+        print(f"| {what} | {seconds:.1f} s, {cpu:.1f} s of a core{rate} |", flush=True)
+
+
+def deliver(directory: Path, trials: dict[str, dict[str, Any]], points: int) -> None:
+    """Log points of all trials in turn, faster than any sweep, and wait until MLflow has them, as the sweep goes on."""
     tracker = _open(directory)
     for name, axes in trials.items():
         tracker.start_trial(name, axes, {"host": "h"})
-    start = perf_counter()
+    clock = Clock()
     for step, name in itertools.product(range(1, points + 1), trials):
         tracker.log_metrics(name, {key: step + number / 10 for number, key in enumerate(CURVES)}, step)
-    logged = perf_counter() - start
+    clock.tell("written to the journal")
     wait_until(lambda: _delivered(tracker, directory))
-    delivered = perf_counter() - start
+    clock.tell("delivered", len(trials) * points * len(CURVES))
     for name in trials:
         _end(tracker, name, points)
-    tracker.save_view(METRICS, 4)
     tracker.finish()
-    return logged, delivered
 
 
-def open_view(directory: Path, trials: dict[str, dict[str, Any]]) -> float:
-    """Seconds until the link shows every trial."""
+def open_view(directory: Path, trials: dict[str, dict[str, Any]]) -> None:
+    """Open the link until every trial is on the page."""
+    tracker = _open(directory)
+    tracker.finish()
     server = Server(directory)
     server.start()
     try:
         wait_until(server.answers)
-        url = _open(directory).comparison_url(server.uri)
-        start = perf_counter()
+        url = tracker.comparison_url(server.uri)
+        clock = Clock()
         page = texts(str(url), directory / "browser")
-        seconds = perf_counter() - start
     finally:
         server.kill()
-    shown = sum(name in page for name in trials)
-    print(f"| trials in the view | {shown} |")
-    return seconds
+    clock.tell(f"the saved view in Chromium, with {len(set(trials) & set(page))} trials")
 
 
-def resume(directory: Path, trials: dict[str, dict[str, Any]], points: int) -> tuple[float, float]:
-    """Seconds until a resumed sweep has said all that it says of finished trials, and until MLflow knows it."""
-    start = perf_counter()
+def resume(directory: Path, trials: dict[str, dict[str, Any]], points: int) -> None:
+    """Open the sweep again, and say of its finished trials what a resumed sweep says."""
+    clock = Clock()
     tracker = _open(directory)
     for name, axes in trials.items():
         tracker.start_trial(name, axes, {"host": "h"})
         _end(tracker, name, points)
-    ready = perf_counter() - start
+    clock.tell("opened again, until trials may start")
     wait_until(lambda: _delivered(tracker, directory))
-    again = perf_counter() - start
+    clock.tell("opened again, until MLflow has been told of every trial")
     tracker.finish()
-    return ready, again
 
 
 def _open(directory: Path) -> Tracker:

@@ -81,4 +81,4 @@ def counters(brokers: list[Any]) -> dict[str, int]:
 def store_used_bytes() -> float:
     """Bytes in the object stores of all nodes, as of a moment ago."""
     there, free = ray.cluster_resources(), ray.available_resources()
-    return there.get("object_store_memory", 0.0) - free.get("object_store_memory", 0.0)
+    return float(there.get("object_store_memory", 0.0) - free.get("object_store_memory", 0.0))
