@@ -76,3 +76,9 @@ def counters(brokers: list[Any]) -> dict[str, int]:
     except ray.exceptions.RayError:
         return {}
     return {key: sum(count[key] for count in counts) for key in counts[0]}
+
+
+def store_used_bytes() -> float:
+    """Bytes in the object stores of all nodes, as of a moment ago."""
+    there, free = ray.cluster_resources(), ray.available_resources()
+    return float(there.get("object_store_memory", 0.0) - free.get("object_store_memory", 0.0))

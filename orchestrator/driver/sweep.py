@@ -16,6 +16,7 @@ from orchestrator.driver.claims import TRACKING_DIRECTORY
 from orchestrator.driver.datasets import datasets_of
 from orchestrator.driver.inputs import Inputs
 from orchestrator.driver.interruption import Interruption
+from orchestrator.driver.machine import Machine
 from orchestrator.driver.notes import sweep_note, trial_note
 from orchestrator.driver.prepare import Prepared
 from orchestrator.driver.progress import Progress, Watching
@@ -62,7 +63,8 @@ def run(
         progress = Progress(prepared.plan, started, finished, scored | failed)
         with interruption.patient(), progress:
             left = {name: job for name, job in by_name.items() if name not in finished}
-            _tune(prepared, left, directory, [tracking, Watching(by_name, progress)], interruption)
+            callbacks = [tracking, Watching(by_name, progress), Machine(tracker)]
+            _tune(prepared, left, directory, callbacks, interruption)
             unscored = score_all(
                 prepared,
                 inputs,

@@ -85,6 +85,11 @@ class Tracker:
         self._journal.append_metrics(trial, metrics, step)
         self._delivery.wake()
 
+    def log_system_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Log what the machine does now, at the second since the sweep began, so that a resumed sweep goes on."""
+        seconds = (self._journal.now() - self._journal.began) // 1000
+        self.log_metrics(None, {f"system/{name}": value for name, value in metrics.items()}, seconds)
+
     def log_params(self, trial: str | None, params: Mapping[str, object]) -> None:
         """Add parameters. MLflow refuses to change one that is set: the first value stays, with a warning."""
         self._append("params", trial, params=_texts(params))

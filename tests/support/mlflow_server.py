@@ -15,14 +15,15 @@ from tests.support.waiting import free_port
 class Server:
     """A real `mlflow server` on a free loopback port, with the store and the artifacts in `directory`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, python: str = sys.executable) -> None:
+        """`python` has the release of MLflow that serves."""
         self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
-        self._directory = directory
+        self._directory, self._python = directory, python
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
+        command = [self._python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--workers", "1", "--backend-store-uri", default_uri(self._directory)]
         command += ["--artifacts-destination", str(self._directory / "served")]
         environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}

@@ -38,15 +38,19 @@ def grid(**axes: tuple[Any, ...]) -> list[TrialRecord]:
 
 
 SWEEP = "night's run"
+TRIALS = {
+    f"{hookpoint}-{variant}-{seed}": (hookpoint, variant, seed)
+    for hookpoint, variant, seed in itertools.product(("layers.10", "layers.9"), ("mp", "mp-tied"), (1, 0))
+}
+"""Hookpoint, variant and seed of what `log_sweep` logs, by name."""
 
 
 def log_sweep(storage: Path, uri: str | None = None, journal: str = "journal", finish_s: float = 60) -> None:
     """A sweep of two variants, two hookpoints and two seeds, of which one trial fails."""
     tracker = Tracker(uri, "grid", SWEEP, storage, storage / journal)
     tracker.start_sweep({"variant": ("mp-tied", "mp"), "k": (16,)}, {"host": "h"}, {})
-    for hookpoint, variant, seed in itertools.product(("layers.10", "layers.9"), ("mp", "mp-tied"), (1, 0)):
+    for name, (hookpoint, variant, seed) in TRIALS.items():
         axes = {"model": "m", "hookpoint": hookpoint, "k": 16, "expansion_factor": 8, "variant": variant, "seed": seed}
-        name = f"{hookpoint}-{variant}-{seed}"
         tracker.start_trial(name, {axis: axes[axis] for axis in AXES}, {"host": "h"})
         for step in (1, 7, 20):
             tracker.log_metrics(name, {"train/fvu": 1 / step + seed, "dead_pct": math.nan if step < 5 else 0.5}, step)

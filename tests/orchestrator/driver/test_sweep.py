@@ -91,6 +91,9 @@ def test_mlflow_has_a_parent_and_a_nested_run_per_trial(undisturbed: str, storag
             "evaluation": ("python-docs", f"{run.data.params['tokens.fingerprint']}-val")}  # fmt: skip
         assert f"Variant {run.data.params['variant']} with k = 4 of 256 latents" in run.data.tags["mlflow.note.content"]
     assert parent.data.metrics["shards_computed"] == SHARDS
+    assert 0 <= parent.data.metrics["system/cpu_utilization_percentage"] <= 100
+    assert parent.data.metrics["system/system_memory_usage_megabytes"] > 0
+    assert parent.data.metrics["system/object_store_used_megabytes"] >= 0
     note = parent.data.tags["mlflow.note.content"]
     assert "| layers.2.mlp | 8 | 4 |" in note and " --name undisturbed " in note and "cores of" in note
     assert {"mlflow.user", "mlflow.source.name", "mlflow.source.git.commit"} <= set(parent.data.tags)

@@ -1,5 +1,6 @@
 """Delivery to MLflow while it is away, refuses, or has lost what it was told; a real server comes and goes."""
 
+import itertools
 import json
 import logging
 import math
@@ -32,6 +33,20 @@ def test_a_store_that_knows_nothing_of_the_sweep_is_told_everything(storage: Pat
     tracker.log_metrics("mp", {"fvu": 0.25}, step=2)
     assert tracker.finish() == 0
     assert steps(other, runs(other)["mp"], "fvu") == [1, 2]
+
+
+def test_many_points_of_many_trials_arrive_whole(storage: Path) -> None:
+    """More than are looked at in one go, and more of each trial than MLflow takes in one call."""
+    trials = [f"trial-{number}" for number in range(8)]
+    tracker = open_tracker(storage)
+    for step, (number, name) in itertools.product(range(1, 701), enumerate(trials)):
+        tracker.log_metrics(name, {"train/fvu": number + 1 / step, "dead_pct": float(step)}, step)
+    assert tracker.finish() == 0
+    found = runs(default_uri(storage))
+    for number, name in enumerate(trials):
+        assert steps(default_uri(storage), found[name], "train/fvu") == list(range(1, 701))
+        assert steps(default_uri(storage), found[name], "dead_pct") == list(range(1, 701))
+        assert found[name].data.metrics == {"train/fvu": number + 1 / 700, "dead_pct": 700.0}
 
 
 def test_what_mlflow_refuses_is_dropped_alone_and_with_a_warning(

@@ -133,6 +133,27 @@ def test_a_killed_sweep_continues_its_runs_without_repeating_a_point(storage: Pa
     assert after["mp"].info.status == after[SWEEP].info.status == "FINISHED"
 
 
+def test_a_resumed_sweep_goes_on_with_what_its_machine_does(storage: Path) -> None:
+    """At steps after those of the sessions before it, however short they were."""
+    tracker = open_tracker(storage)
+    tracker.log_system_metrics({"cpu_utilization_percentage": 50.0})
+    assert tracker.finish() == 0
+    path = storage / "journal" / "journal.jsonl"
+    first, *others = path.read_text(encoding="utf-8").splitlines()
+    an_hour_ago = json.loads(first) | {"t": json.loads(first)["t"] - 3_600_000}
+    path.write_text("".join(f"{line}\n" for line in (json.dumps(an_hour_ago), *others)), encoding="utf-8")
+    (storage / "journal" / "state.json").unlink()
+
+    tracker = open_tracker(storage)
+    tracker.log_system_metrics({"cpu_utilization_percentage": 75.0})
+    assert tracker.finish() == 0
+    uri = default_uri(storage)
+    sweep = runs(uri)[SWEEP]
+    first_step, second_step = steps(uri, sweep, "system/cpu_utilization_percentage")
+    assert first_step < 3600 <= second_step
+    assert sweep.data.metrics == {"system/cpu_utilization_percentage": 75.0}
+
+
 @pytest.mark.parametrize("damage", ["missing", "empty"])
 def test_runs_are_found_again_when_their_creation_was_never_noted(storage: Path, damage: str) -> None:
     tracker = open_tracker(storage)
