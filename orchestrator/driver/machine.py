@@ -8,7 +8,7 @@ import psutil
 
 from orchestrator.driver import brokers
 from orchestrator.driver.callbacks import DriverCallback
-from orchestrator.driver.progress import PROGRESS_SECONDS
+from orchestrator.driver.progress import LINE_SECONDS
 from orchestrator.tracking.tracker import Tracker
 
 
@@ -24,7 +24,7 @@ class Machine(DriverCallback):
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Log when it is due; at the first step too."""
         now = time.monotonic()
-        if now - self.logged >= PROGRESS_SECONDS:
+        if now - self.logged >= LINE_SECONDS:
             self.logged = now
             self.tracker.log_system_metrics(usage())
 

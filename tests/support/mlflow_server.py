@@ -39,6 +39,6 @@ class Server:
     def answers(self) -> bool:
         assert self._process is None or self._process.poll() is None, "MLflow's server has ended"
         try:
-            return urllib.request.urlopen(f"{self.uri}/health", timeout=1).status == 200
+            return bool(urllib.request.urlopen(f"{self.uri}/health", timeout=1).status == 200)
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return False

@@ -21,7 +21,14 @@ def fvu_of(k: int, variant: str, seed: int) -> float:
 
 
 def record(**given: Any) -> TrialRecord:
-    axes = {"model": "m/a", "hookpoint": "layers.1", "k": 16, "expansion_factor": 8, "variant": "topk", "seed": 0}
+    axes: dict[str, Any] = {
+        "model": "m/a",
+        "hookpoint": "layers.1",
+        "k": 16,
+        "expansion_factor": 8,
+        "variant": "topk",
+        "seed": 0,
+    }
     axes |= given
     fvu = fvu_of(axes["k"], axes["variant"], axes["seed"])
     history = {

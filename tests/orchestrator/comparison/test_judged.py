@@ -149,7 +149,7 @@ def test_what_differs_is_listed_with_what_is_not_recorded() -> None:
 
 @given(st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=60), min_size=1, max_size=5))
 def test_labels_tell_sweeps_apart(names: list[str]) -> None:
-    sweeps = [TrackedSweep(name, f"{number}" * 32, 0, []) for number, name in enumerate(names)]
+    sweeps = [TrackedSweep(name, f"{number}" * 32, 0, [], {}) for number, name in enumerate(names)]
     found = labels(sweeps)
     assert len({*found}) == len(names)
     assert all(len(label) <= LETTERS + 9 for label in found)
@@ -168,5 +168,5 @@ def test_labels_tell_sweeps_apart(names: list[str]) -> None:
 )
 def test_a_verdict_names_both_where_there_are_more(mp: list[float | None], expected: str) -> None:
     sweeps = {"a": arm([0.40, 0.41], "topk") + arm([0.9, 0.8]), "b": arm(mp, lr="1")}
-    report = report_on([TrackedSweep(name, name * 32, 0, records) for name, records in sweeps.items()])
+    report = report_on([TrackedSweep(name, name * 32, 0, records, {}) for name, records in sweeps.items()])
     assert verdict_of(report.cells[0], report) == expected
