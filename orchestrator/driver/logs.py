@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 
-from huggingface_hub.utils import disable_progress_bars
+from huggingface_hub.utils.tqdm import disable_progress_bars
 
 NOISY = ("ray", "httpx", "datasets", "alembic", "mlflow")
 RAY_TOKENS = "ray._private.authentication.authentication_token_setup"
