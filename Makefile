@@ -15,7 +15,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile
 
 .DEFAULT_GOAL := help
-.PHONY: help install sweep toy bench gpu-check ui figures compare replay test cluster-check cluster-test chaos thousand audit lint format clean
+.PHONY: help install sweep toy bench gpu-check ui figures compare replay test cluster-check cluster-test chaos thousand kit-test audit lint format clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -76,7 +76,7 @@ replay: $(STAMP) ## Tell MLflow what it missed of a sweep: make replay RUN=NAME 
 # where a test before them failed.
 test: $(STAMP) ## Run every test
 	@status=0; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not sweep and not cluster and not chaos and not scale" || status=$$?; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not sweep and not cluster and not chaos and not scale and not kit" || status=$$?; \
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m sweep || status=$$?; \
 	exit $$status
 
@@ -89,6 +89,9 @@ chaos: $(STAMP) ## Kill, interrupt and damage sweeps in every way; ARGS="--round
 
 thousand: $(STAMP) ## Run a sweep of a thousand tiny trials; what it cost goes to thousand_trials.json
 	$(BIN)/python -m pytest -s -m scale tests/scale
+
+kit-test: $(STAMP) ## Run every stage of `make gpu-check` at toy size, and look at what it finds
+	$(BIN)/python -m pytest -m kit tests/benchmarks
 
 cluster-check: $(STAMP) ## Name what is to be mended in cluster.yaml before `ray up`; another file in ARGS=FILE
 	@$(BIN)/python -m deploy.check $(ARGS)

@@ -3,8 +3,8 @@
     python -m benchmarks.gpu.check --pack FILE.safetensors --out FOLDER --budget 840
 
 Every finding is in FOLDER/findings.jsonl the moment it is known, and FOLDER/summary.md shows them. Each stage is a
-process with a limit, so that one that hangs costs itself alone. `--dry` runs everything at toy size, anywhere, however long
-it takes within the budget.
+process with a limit, so that one that hangs costs itself alone. `--dry` runs everything at toy size, anywhere, however
+long it takes within the budget.
 """
 
 import argparse

@@ -36,6 +36,7 @@ def test_the_packed_model_computes_the_same_bits_as_the_whole_one(packed: Path, 
         assert torch.equal(found[hookpoint], expected[hookpoint]), hookpoint
 
 
+@pytest.mark.kit
 @pytest.mark.timeout(7200)
 def test_every_stage_runs_dry_and_leaves_its_findings(packed: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.gpu.check", "--dry", "--pack", packed, "--out", tmp_path / "out"]

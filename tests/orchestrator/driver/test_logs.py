@@ -27,7 +27,8 @@ CASES = {
 def test_a_log_has_news_and_bars_are_for_terminals(case: str) -> None:
     begin, redirected, bars, ours = CASES[case]
     program = f"from orchestrator.driver.logs import *\n{begin}\n{PROGRAM}"
-    shell = ["sh", "-c", f'exec 3>&1; "$@" {redirected}', "sh", sys.executable, "-c", program]
+    clean = ["env", "-u", "HF_DATASETS_DISABLE_PROGRESS_BARS"]  # which scripts that ran in this process have set
+    shell = [*clean, "sh", "-c", f'exec 3>&1; "$@" {redirected}', "sh", sys.executable, "-c", program]
     status, said, written = on_a_terminal(shell, 200)
     assert (status, said) == (0, bars)
     lines = [line for line in Screen(200).feed(written).lines if line]

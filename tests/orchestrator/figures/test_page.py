@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.figures.files import write_figures
-from tests.support.browser import needs_browser, texts
+from tests.support.browser import needs_browser, posted
 from tests.support.records import grid
 
 NARROW = 420
@@ -37,7 +37,7 @@ function report() {
     colours: [getComputedStyle(document.body).backgroundColor, document.querySelector(".main-svg").style.background],
     links: [...document.querySelectorAll("#latents a")].map((link) => link.getAttribute("href")),
   };
-  parent.postMessage(JSON.stringify(found), "*");
+  fetch("/", { method: "POST", body: JSON.stringify(found) });
 }
 
 document.querySelectorAll("details").forEach((details) => { details.open = true; });
@@ -45,10 +45,7 @@ const wait = () => (drawn() ? report() : requestAnimationFrame(wait));
 wait();
 </script>
 """
-FRAME = """<!doctype html>
-<iframe src="{page}" style="width: {width}px; height: 3000px; border: 0"></iframe>
-<script>onmessage = (event) => {{ document.body.textContent = event.data; }};</script>
-"""
+FRAME = '<!doctype html>\n<iframe src="{page}" style="width: {width}px; height: 3000px; border: 0"></iframe>\n'
 
 
 def measured(directory: Path, sweep: str, width: int, flag: str) -> dict[str, Any]:
@@ -57,8 +54,7 @@ def measured(directory: Path, sweep: str, width: int, flag: str) -> dict[str, An
     page.write_text(page.read_text(encoding="utf-8").removesuffix("</body>\n</html>\n") + MEASURE, encoding="utf-8")
     frame = directory / "frame.html"  # a window of Chromium's is never narrower than 500
     frame.write_text(FRAME.format(page=page.relative_to(directory), width=width), encoding="utf-8")
-    (found,) = texts(frame.as_uri(), directory / "profile", flag)
-    content: dict[str, Any] = json.loads(found)
+    content: dict[str, Any] = json.loads(posted(directory, frame.name, flag))
     return content
 
 
