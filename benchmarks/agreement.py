@@ -33,7 +33,7 @@ def problems(x_ND: Tensor) -> dict[str, Problem]:
     trainer.initialise(x_ND)
     for _ in range(TRAINING_STEPS):
         trainer.step(x_ND[torch.randperm(len(x_ND))[:TRAINING_TOKENS]])
-    r0_BD = x_ND[:TOKENS] * coder.input_scale - coder.b_dec.detach()
+    r0_BD = x_ND[:TOKENS] * coder.input_scale - (0 if coder.b_dec is None else coder.b_dec.detach())
     trained = (r0_BD, coder.W_enc.detach(), coder.b_enc, coder.W_dec.detach())
     return {
         "random unit vectors": (centred_ND[:TOKENS], random_MD, None, random_MD),

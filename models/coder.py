@@ -70,9 +70,9 @@ class Coder(nn.Module):
     """A dictionary of `num_latents` directions, `k` of which reconstruct each input or predict its target.
 
     Parameters carry sparsify's names: `encoder.weight` [M, D] and `encoder.bias` [M] (absent where the variant is
-    tied), `W_dec` [M, D] ([k, M, D] with a decoder per step), `b_dec` [D], `W_skip` [D, D]. Ours beside them: `W_sub`
-    [M, D], subtracted during a pursuit, and `b_in` [D], which centres the input of a pursuit transcoder. Encoder and
-    decoder start equal up to row norms; a transcoder's decoder starts at 0.
+    tied), `W_dec` [M, D] ([k, M, D] with a decoder per step), `b_dec` [D] (absent where it is not centred), `W_skip`
+    [D, D]. Ours beside them: `W_sub` [M, D], subtracted during a pursuit, and `b_in` [D], which centres the input of a
+    pursuit transcoder. Encoder and decoder start equal up to row norms; a transcoder's decoder starts at 0.
     """
 
     def __init__(self, d_in: int, cfg: SparseCoderConfig, device: str | torch.device = "cpu") -> None:
@@ -93,7 +93,7 @@ class Coder(nn.Module):
         self.encoder = None if recipe.tied else encoder
         copies = weight.expand(cfg.k, -1, -1) if recipe.step_decoders else weight
         self.W_dec = nn.Parameter(torch.zeros_like(weight) if recipe.transcode else copies.clone())
-        self.b_dec = nn.Parameter(zeros.clone())
+        self.b_dec = nn.Parameter(zeros.clone()) if recipe.centred else None
         self.W_sub = nn.Parameter(weight.clone()) if recipe.subtraction == "separate" else None
         self.b_in = nn.Parameter(zeros.clone()) if recipe.transcode and recipe.choice == "pursuit" else None
         self.W_skip = nn.Parameter(torch.zeros(d_in, d_in, device=device)) if recipe.skip else None
@@ -193,7 +193,9 @@ class Coder(nn.Module):
         acts = as_floats("acts", acts, self.W_dec)
         check_matrix("acts", acts)
         check_latents(indices, acts, self.num_latents)
-        out = self._write(acts, indices) + self.b_dec
+        out = self._write(acts, indices)
+        if self.b_dec is not None:
+            out = out + self.b_dec
         if self.W_skip is not None:
             if x is None:
                 raise ValueError(f"x None: variant {self.cfg.variant} has a skip connection and decodes with its input")

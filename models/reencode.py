@@ -31,7 +31,8 @@ def reencode(coder: Coder, variant: str = "ito", k: int | None = None) -> Sparse
     out = SparseCoder(coder.d_in, cfg, device=coder.W_dec.device).to(coder.W_dec.dtype)
     out.input_scale = coder.input_scale
     out.W_dec.copy_(coder.W_dec)
-    out.b_dec.copy_(coder.b_dec)
+    if out.b_dec is not None and coder.b_dec is not None:
+        out.b_dec.copy_(coder.b_dec)
     if out.encoder is not None:
         out.encoder.weight.copy_(coder.W_dec)
     return out

@@ -89,7 +89,8 @@ class Trainer:
         y_BD = x_BD if y_BD is None else y_BD
         self._check_batch(x_BD, y_BD)
         coder.input_scale, coder.target_scale = self._scale(x_BD), self._scale(y_BD)
-        coder.b_dec.copy_(y_BD.double().mean(dim=0) * coder.output_scale)
+        if coder.b_dec is not None:
+            coder.b_dec.copy_(y_BD.double().mean(dim=0) * coder.output_scale)
         if coder.cfg.recipe.transcode:
             centre_D = (x_BD.double().mean(dim=0) * coder.input_scale).to(coder.W_enc.dtype)
             if coder.b_in is not None:

@@ -29,6 +29,8 @@ class Recipe:
     """One matrix is encoder and decoder; no encoder bias."""
     repeats: bool = False
     """`pursuit`: a latent may be chosen more than once."""
+    centred: bool = True
+    """`b_dec` is taken from the input and added to the output. A `pursuit` without it spends latents on the mean."""
     sliced: bool = False
     """`pursuit`: latents are cut into k slices and step i chooses in slice i."""
     step_decoders: bool = False
@@ -61,6 +63,8 @@ class Recipe:
             raise ValueError(f"subtraction {self.subtraction!r}: an autoencoder must subtract its decoder")
         if self.step_decoders and (self.sliced or self.transcode):
             raise ValueError("step_decoders True: needs an autoencoder without slices")
+        if not self.centred and (self.choice != "pursuit" or self.transcode):
+            raise ValueError("centred False: needs an autoencoder with choice 'pursuit'")
         if self.skip and not self.transcode:
             raise ValueError("skip True: needs a transcoder, or the input would be copied to the output")
 
@@ -89,6 +93,7 @@ VARIANTS: Mapping[str, Recipe] = MappingProxyType(
     {
         "topk": Recipe(),
         "mp": _MP,
+        "mp-uncentred": replace(_MP, centred=False),
         "mp-tied": replace(_MP, tied=True, repeats=True),
         "mp-sliced": replace(_MP, sliced=True),
         "mp-big-decoder": replace(_MP, step_decoders=True),

@@ -39,7 +39,8 @@ def folded_weights(coder: Coder) -> dict[str, Tensor]:
     weights = {name: value.detach().contiguous() for name, value in coder.named_parameters()}
     for name in {"encoder.bias", "b_in"} & weights.keys():
         weights[name] = weights[name] / coder.input_scale
-    weights["b_dec"] = weights["b_dec"] / coder.output_scale
+    if "b_dec" in weights:
+        weights["b_dec"] = weights["b_dec"] / coder.output_scale
     if (ratio := coder.input_scale / coder.output_scale) != 1:
         for name in {"W_dec", "W_skip"} & weights.keys():
             weights[name] = weights[name] * ratio

@@ -159,7 +159,7 @@ def train(cfg: ToyConfig, cell: Cell, directory: Path, tracker: Tracker) -> dict
     coder = SparseCoder(cell.d_in, cell.coder)
     trainer = Trainer(coder, cfg.train_config())
     trainer.initialise(tree.sample(SAMPLES_TO_START_FROM, samples))
-    if not cfg.centre:
+    if not cfg.centre and coder.b_dec is not None:
         coder.b_dec.data.zero_()
     for step in range(1, cfg.steps + 1):
         fvu = trainer.step(tree.sample(cfg.batch_tokens, samples))

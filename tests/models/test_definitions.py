@@ -71,14 +71,13 @@ def test_inputs_at_the_centre_activate_no_latent_without_a_positive_bias(variant
     coder = make_coder(variant=variant, scale=0.5)
     if coder.encoder is not None:
         coder.encoder.bias.data.fill_(-0.5)
-    if variant in TRANSCODERS and coder.b_in is None:
-        x = torch.zeros(4, 10)
-    else:
-        x = ((coder.b_dec if coder.b_in is None else coder.b_in) / coder.input_scale).detach().expand(4, -1)
+    centre = coder.b_in if variant in TRANSCODERS else coder.b_dec
+    x = torch.zeros(4, 10) if centre is None else (centre / coder.input_scale).detach().expand(4, -1)
     out = coder(x)
     assert not out.latent_acts.any()
+    written = torch.zeros(10) if coder.b_dec is None else coder.b_dec
     skipped = 0 if coder.W_skip is None else (x * coder.input_scale) @ coder.W_skip.T
-    torch.testing.assert_close(out.sae_out, (coder.b_dec + skipped).expand(4, -1) / coder.output_scale)
+    torch.testing.assert_close(out.sae_out, (written + skipped).expand(4, -1) / coder.output_scale)
     out.sae_out.sum().backward()
     assert not coder.W_dec.grad.any()
 

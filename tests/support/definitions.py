@@ -30,7 +30,7 @@ def plain_encode(
     recipe, k = coder.cfg.recipe, k or coder.cfg.k
     scaled = coder.input_scale * x
     if not recipe.transcode:
-        scaled = scaled - weights["b_dec"]
+        scaled = scaled - weights.get("b_dec", 0)
     elif recipe.choice == "pursuit":
         scaled = scaled - weights["b_in"]
     W_enc, b_enc = (weights["W_dec"], None) if recipe.tied else (weights["encoder.weight"], weights["encoder.bias"])
@@ -54,7 +54,7 @@ def plain_decode(
     """`Σ_i a_i W_dec[j_i] + W_skip x + b_dec`, in the units of the target."""
     W_dec = weights["W_dec"]
     rows = [W_dec[i][j] if W_dec.ndim == 3 else W_dec[j] for i, j in enumerate(indices.T)]
-    out = sum((a[:, None] * row for a, row in zip(acts.T, rows, strict=True)), weights["b_dec"])
+    out = sum((a[:, None] * row for a, row in zip(acts.T, rows, strict=True)), weights.get("b_dec", torch.zeros(())))
     if "W_skip" in weights:
         out = out + (coder.input_scale * x) @ weights["W_skip"].T
     return out / target_scale(coder)

@@ -90,8 +90,8 @@ def reshape(directory: Path, change: Callable[[dict[str, torch.Tensor]], object]
 BROKEN = {
     "narrower": lambda weights: weights.update(W_dec=weights["W_dec"][..., :-1].contiguous()),
     "fewer latents": lambda weights: weights.update(W_dec=weights["W_dec"][..., 1:, :].contiguous()),
-    "missing": lambda weights: weights.pop("b_dec"),
-    "more": lambda weights: weights.update(W_gate=weights["b_dec"].clone()),
+    "missing": lambda weights: weights.pop("W_dec"),
+    "more": lambda weights: weights.update(W_gate=weights["W_dec"].clone()),
 }
 
 
