@@ -93,12 +93,12 @@ VARIANTS: Mapping[str, Recipe] = MappingProxyType(
     {
         "topk": Recipe(),
         "mp": _MP,
-        "mp-uncentred": replace(_MP, centred=False),
         "mp-tied": replace(_MP, tied=True, repeats=True),
         "mp-sliced": replace(_MP, sliced=True),
         "mp-big-decoder": replace(_MP, step_decoders=True),
         "ito": replace(_MP, refit="gradient"),
         "omp": replace(_MP, tied=True, refit="least-squares"),
+        "mp-uncentred": replace(_MP, centred=False),
         "transcoder": Recipe(transcode=True),
         "sst": Recipe(transcode=True, skip=True),
         "mp-transcoder": _MP_TRANSCODER,

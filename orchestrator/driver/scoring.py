@@ -61,8 +61,9 @@ def score_all(
 ) -> dict[str, str]:
     """Score those of the jobs that trained; `scored` is called after each of them.
 
-    As many at a time as trials train: Ray itself would begin another whenever one waits for a shard, and each process
-    loads the language model. Returns why some could not be, by name. Ends early where an interruption has come.
+    One more at a time than trials train: Ray begins it while another waits for a shard. All at once might begin many
+    more, each of which loads the language model. Returns why some could not be, by name. Ends early where an
+    interruption has come.
     """
     waiting = deque(job for job in jobs if _is_trained(job.directory))
     if not waiting or prepared.cfg.scores == "none":
@@ -76,7 +77,7 @@ def score_all(
     failures: dict[str, str] = {}
     ended = 0
     while (waiting or running) and interruption.signal is None:
-        while waiting and len(running) < prepared.shares.concurrent:
+        while waiting and len(running) <= prepared.shares.concurrent:
             job = waiting.popleft()
             content = _job_of(job, inputs[job.cell.model]).to_json()
             running[task.remote(content, tokens[job.cell.model])] = job

@@ -21,6 +21,7 @@ PARAMETERS = {
     "mp-big-decoder": "encoder.weight encoder.bias W_dec* b_dec",
     "ito": "encoder.weight encoder.bias W_dec* b_dec",
     "omp": "W_dec* b_dec",
+    "mp-uncentred": "encoder.weight encoder.bias W_dec*",
     "transcoder": "encoder.weight encoder.bias W_dec b_dec",
     "sst": "encoder.weight encoder.bias W_dec W_skip b_dec",
     "mp-transcoder": "encoder.weight* encoder.bias W_dec W_skip b_dec b_in",
