@@ -13,7 +13,7 @@ def a_coder_that_no_machine_holds(place: Place) -> list[str]:
 
 
 VARIANTS = (
-    "topk, mp, mp-tied, mp-sliced, mp-big-decoder, ito, omp, transcoder, sst, mp-transcoder, "
+    "topk, mp, mp-tied, mp-sliced, mp-big-decoder, ito, omp, mp-uncentred, transcoder, sst, mp-transcoder, "
     "mp-transcoder-free-encoder, mp-transcoder-separate-subtraction, mp-transcoder-decoder-subtraction, "
     "mp-transcoder-ito"
 )
