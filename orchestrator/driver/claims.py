@@ -74,13 +74,15 @@ def claim(cfg: BaseConfig) -> Path:
         raise UserError(
             f"name {cfg.name!r}: cannot be a directory in {home_of(cfg.storage)} ({error.strerror})"
         ) from None
-    (directory / SWEEP_FILE).write_text(json.dumps(cfg.to_json(), indent=2) + "\n", encoding="utf-8")
-    if remote is not None:
-        try:
+    try:
+        (directory / SWEEP_FILE).write_text(json.dumps(cfg.to_json(), indent=2) + "\n", encoding="utf-8")
+        if remote is not None:
             remote.put(directory / SWEEP_FILE, f"{cfg.name}/{SWEEP_FILE}")
-        except OSError as error:
-            shutil.rmtree(directory)
-            raise UserError(f"storage {spelt(cfg.storage)!r}: cannot be written ({one_line(error)})") from None
+    except BaseException as error:  # a signal too: nothing has begun, and the name stays free
+        shutil.rmtree(directory)
+        if remote is None or not isinstance(error, OSError):
+            raise
+        raise UserError(f"storage {spelt(cfg.storage)!r}: cannot be written ({one_line(error)})") from None
     return directory
 
 
