@@ -23,3 +23,8 @@ def cut(name: str) -> str:
     if len(encoded) <= MAX_BYTES:
         return name
     return encoded[: MAX_BYTES - 9].decode(errors="ignore") + f"-{digest(name)}"
+
+
+def shortened(name: str, limit: int) -> str:
+    """For a person: the middle of a name of more than `limit` letters cut out."""
+    return name if len(name) <= limit else f"{name[: limit // 2 - 1]}…{name[-limit // 2 :]}"

@@ -2,9 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping
 
-from orchestrator.comparison.columns import metrics_of
 from orchestrator.comparison.judged import Cell, Row
 from orchestrator.comparison.points import FVU
 from orchestrator.comparison.report import Report
@@ -16,9 +14,8 @@ Value = str | int | float | bool | None
 
 def as_csv(report: Report) -> str:
     """Columns by the names of params and metrics in MLflow; what a row has no value of is empty."""
-    metrics = metrics_of(report.cells)
     varied = [key for key in report.differences.values if key not in AXES] if report.several else []
-    rows = [_row(row, cell, report, metrics, varied) for cell in report.cells for row in cell.rows]
+    rows = [_row(row, cell, report, varied) for cell in report.cells for row in cell.rows]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -26,7 +23,7 @@ def as_csv(report: Report) -> str:
     return text.getvalue()
 
 
-def _row(row: Row, cell: Cell, report: Report, metrics: Mapping[str, object], varied: list[str]) -> dict[str, Value]:
+def _row(row: Row, cell: Cell, report: Report, varied: list[str]) -> dict[str, Value]:
     point, sweep = cell.point, report.sweeps[row.arm.sweep]
     found: dict[str, Value] = {
         "model": point.model, "hookpoint": point.hookpoint, "expansion_factor": point.expansion_factor, "k": point.k,
@@ -34,7 +31,7 @@ def _row(row: Row, cell: Cell, report: Report, metrics: Mapping[str, object], va
     }  # fmt: skip
     found |= {key: row.settings.get(key) for key in varied}
     found |= {"seeds": row.fvu.seeds if row.fvu else 0} | _interval(FVU, row.fvu)
-    for metric in metrics:
+    for metric in report.metrics:
         mean = row.measured.get(metric)
         found |= {metric: mean.mean if mean else None, f"{metric}_sd": mean.spread if mean else None}
     same = report.sweeps[row.same_as].run_id if row.same_as else None

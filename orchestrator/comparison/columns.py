@@ -4,11 +4,10 @@ import re
 from collections.abc import Sequence
 
 from orchestrator.comparison.judged import Cell, Row
+from orchestrator.comparison.points import place_name
 from orchestrator.comparison.report import Report, elsewhere_of, verdict_of
 from orchestrator.comparison.verdict import DIGITS, Difference, Summary
-from orchestrator.tracking.views import CE_RECOVERED
 
-DEAD, L0 = "dead_pct", "l0"
 FVU_HEADING, ABOVE_HEADING = "FVU", "above the lowest"
 FINGERPRINT_LETTERS = 8
 MAX_VALUES = 8
@@ -16,31 +15,20 @@ MAX_VALUES = 8
 NONE = "-"
 
 
-def metrics_of(cells: Sequence[Cell]) -> dict[str, tuple[str, int]]:
-    """Metrics beside FVU that any trial has, with the heading and the digits of their columns."""
-    found = {metric for cell in cells for row in cell.rows for metric in row.measured}
-    scorers = sorted(metric for metric in found if re.fullmatch(r"autointerp/[^/]+/mean", metric))
-    columns = {CE_RECOVERED: ("CE recovered", 3), **{metric: (metric.split("/")[1], 3) for metric in scorers}}
-    columns |= {DEAD: ("dead %", 1), L0: ("l0", 1)}
-    return {metric: column for metric, column in columns.items() if metric in found}
-
-
 def entries(row: Row, report: Report) -> dict[str, str]:
     """What an arm measured, by the headings of the columns, which are the same for every arm."""
     found = {"variant": row.arm.variant} | ({"sweep": row.arm.sweep} if report.several else {})
     found |= {"seeds": seeds(row), FVU_HEADING: fvu(row.fvu)}
-    for metric, (heading, digits) in metrics_of(report.cells).items():
-        found[heading] = spread(row.measured[metric], digits) if metric in row.measured else NONE
+    for metric, (heading, digits) in report.metrics.items():
+        found[heading] = row.measured[metric].shown(digits) if metric in row.measured else NONE
     difference = ", ".join(filter(None, [above(row.above), elsewhere_of(row)]))
     return found | {ABOVE_HEADING: f"as in {row.same_as}" if row.same_as else difference}
 
 
 def place(cell: Cell, report: Report) -> list[str]:
-    """Hookpoint, expansion and k; the model where there are several, and what is transcoded where not everything is."""
+    """Hookpoint, expansion and k."""
     point = cell.point
-    model = f"{point.model} " if len({other.point.model for other in report.cells}) > 1 else ""
-    mixed = point.transcode and not all(other.point.transcode for other in report.cells)
-    return [f"{model}{point.hookpoint}{', transcoded' if mixed else ''}", str(point.expansion_factor), str(point.k)]
+    return [place_name(point, [other.point for other in report.cells]), str(point.expansion_factor), str(point.k)]
 
 
 def long_table(report: Report) -> list[list[str]]:
@@ -77,15 +65,9 @@ def fvu(found: Summary | None) -> str:
     if found is None:
         return NONE
     if found.margin is None:
-        return spread(found, DIGITS)
+        return found.shown(DIGITS)
     low, high = found.mean - found.margin, found.mean + found.margin
-    return f"{spread(found, DIGITS)} [{low:.{DIGITS}f}, {high:.{DIGITS}f}]"
-
-
-def spread(found: Summary, digits: int) -> str:
-    """The mean, with the standard deviation of several seeds."""
-    deviation = "" if found.spread is None else f" ± {found.spread:.{digits}f}"
-    return f"{found.mean:.{digits}f}{deviation}"
+    return f"{found.shown(DIGITS)} [{low:.{DIGITS}f}, {high:.{DIGITS}f}]"
 
 
 def above(found: Difference | None) -> str:

@@ -1,6 +1,6 @@
 """Trials put beside each other where they can be compared: the same input, size and k."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -87,3 +87,10 @@ def point_of(record: TrialRecord) -> Point:
     recipe = VARIANTS.get(record.variant.partition(OF_SWEEP)[0])
     transcode = recipe is not None and recipe.transcode
     return Point(record.model, record.hookpoint, record.expansion_factor, record.k, transcode)
+
+
+def place_name(point: Point, points: Collection[Point]) -> str:
+    """The hookpoint; with the model where `points` have several, and what is transcoded where not all of them are."""
+    model = f"{point.model} " if len({other.model for other in points}) > 1 else ""
+    mixed = len({other.transcode for other in points}) > 1
+    return f"{model}{point.hookpoint}{', transcoded' if mixed and point.transcode else ''}"

@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from orchestrator.comparison.judged import Cell, Row, judge
 from orchestrator.comparison.labels import labels
 from orchestrator.comparison.points import FVU, Arm, in_sweep
+from orchestrator.comparison.scores import PREFIX, scorers_of
 from orchestrator.comparison.settings import MODEL, Differences, differences
 from orchestrator.comparison.table import ONE_SEED
 from orchestrator.errors import UserError
 from orchestrator.tracking.reader import TrackedSweep
+from orchestrator.tracking.views import CE_RECOVERED
 
 SEVERAL_SEEDS = (
     "Means of several seeds have their standard deviation (±) and, in brackets, their 95 % interval (Student's t). "
@@ -30,6 +33,14 @@ class Report:
     def several(self) -> bool:
         """Whether there is more than one sweep to tell apart."""
         return len(self.sweeps) > 1
+
+    @cached_property
+    def metrics(self) -> dict[str, tuple[str, int]]:
+        """Metrics beside FVU that any trial has, with the heading and the digits of their columns."""
+        found = {metric for cell in self.cells for row in cell.rows for metric in row.measured}
+        scores = {f"{PREFIX}{scorer}/mean": (scorer, 3) for scorer in scorers_of(found)}
+        columns = {CE_RECOVERED: ("CE recovered", 3), **scores, "dead_pct": ("dead %", 1), "l0": ("l0", 1)}
+        return {metric: column for metric, column in columns.items() if metric in found}
 
     def name(self, arm: Arm) -> str:
         """What an arm is called among the others of its cell."""

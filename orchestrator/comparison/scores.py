@@ -1,10 +1,9 @@
 """The scores of every trained trial beside its FVU, a row each."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from orchestrator.comparison.points import FVU, compare, point_of
-from orchestrator.comparison.table import place_of
+from orchestrator.comparison.points import FVU, place_name, point_of
 from orchestrator.tracking.records import TrialRecord
 from orchestrator.tracking.views import CE_RECOVERED
 
@@ -13,7 +12,7 @@ PREFIX = "autointerp/"
 
 def score_rows(records: Sequence[TrialRecord]) -> list[list[str]]:
     """A header, and a row for every trial that is scored; empty where none is."""
-    found = compare({"": records})
+    points = {point_of(record) for record in records}
     scored = [record for record in records if FVU in record.metrics and is_scored(record.metrics)]
     if not scored:
         return []
@@ -25,7 +24,7 @@ def score_rows(records: Sequence[TrialRecord]) -> list[list[str]]:
         metrics = record.metrics
         rows.append(
             [
-                place_of(point_of(record), found), *map(str, axes), f"{metrics[FVU]:.4f}",
+                place_name(point_of(record), points), *map(str, axes), f"{metrics[FVU]:.4f}",
                 _number(metrics, CE_RECOVERED, 3), _number(metrics, "dead_pct", 1),
                 *(_mean(metrics, scorer) for scorer in scorers),
             ]
@@ -38,7 +37,7 @@ def is_scored(metrics: Mapping[str, float]) -> bool:
     return CE_RECOVERED in metrics or bool(scorers_of(metrics))
 
 
-def scorers_of(metrics: Mapping[str, float]) -> list[str]:
+def scorers_of(metrics: Iterable[str]) -> list[str]:
     """Names of the scorers that metrics are of."""
     return sorted({key.split("/")[1] for key in metrics if key.startswith(PREFIX) and key.endswith("/mean")})
 

@@ -3,8 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from orchestrator.comparison.points import Arm, Comparison, Point, Seeds, compare
-from orchestrator.comparison.table import place_of
+from orchestrator.comparison.points import Arm, Comparison, Point, Seeds, compare, place_name
 from orchestrator.comparison.verdict import CONFIDENCE, Verdict, summary, verdict
 from orchestrator.tracking.records import TrialRecord
 
@@ -70,4 +69,4 @@ def _alone(values: Mapping[Point, Mapping[Arm, Seeds]], comparison: Comparison) 
 
 
 def _where(point: Point, comparison: Comparison) -> str:
-    return f"{place_of(point, comparison)}, expansion {point.expansion_factor}, k {point.k}"
+    return f"{place_name(point, comparison.values)}, expansion {point.expansion_factor}, k {point.k}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from orchestrator.comparison.points import Arm, Comparison, Point, Seeds, compare
+from orchestrator.comparison.points import Arm, Comparison, Point, Seeds, compare, place_name
 from orchestrator.comparison.verdict import summary, verdict
 from orchestrator.tracking.records import TrialRecord
 
@@ -35,14 +35,7 @@ def _row(point: Point, arms: Mapping[Arm, Seeds], comparison: Comparison) -> lis
     shown = [str(summary(arms.get(arm, {})) or "-") for arm in comparison.arms]
     found = verdict(arms)
     lowest = "-" if found is None else found.describe(found.lowest.variant)
-    return [place_of(point, comparison), str(point.expansion_factor), str(point.k), *shown, lowest]
-
-
-def place_of(point: Point, comparison: Comparison) -> str:
-    """The hookpoint, with the model where there are several, and what is transcoded where not everything is."""
-    model = f"{point.model} " if len({other.model for other in comparison.values}) > 1 else ""
-    mixed = len({other.transcode for other in comparison.values}) > 1
-    return f"{model}{point.hookpoint}{', transcoded' if mixed and point.transcode else ''}"
+    return [place_name(point, comparison.values), str(point.expansion_factor), str(point.k), *shown, lowest]
 
 
 def markdown(rows: Sequence[Sequence[object]]) -> str:

@@ -31,10 +31,13 @@ class Summary:
         """Half of the mean's 95 % interval over seeds (Student's t); None with one."""
         return None if self.spread is None else _t(self.seeds - 1) * self.spread / math.sqrt(self.seeds)
 
+    def shown(self, digits: int) -> str:
+        """The mean, with the standard deviation of several seeds."""
+        return f"{self.mean:.{digits}f}" + ("" if self.spread is None else f" ± {self.spread:.{digits}f}")
+
     def __str__(self) -> str:
-        spread = "" if self.spread is None else f" ± {self.spread:.{DIGITS}f}"
         lost = f" ({self.seeds} of {self.seeds + self.missing} seeds)" if self.missing else ""
-        return f"{self.mean:.{DIGITS}f}{spread}{lost}"
+        return f"{self.shown(DIGITS)}{lost}"
 
 
 class Difference(NamedTuple):
@@ -97,8 +100,8 @@ def difference(lower: Seeds, higher: Seeds, *, paired: bool = True) -> Differenc
     same order, and with them the same luck. Else the means over all seeds, and Welch's interval.
     """
     if paired:
-        leads = _leads(lower, higher)
-        return Difference(fmean(leads), _margin(leads), len(leads), True) if leads else None
+        lead = summary(_leads(lower, higher))
+        return Difference(lead.mean, lead.margin, lead.seeds, True) if lead else None
     one, other = summary(lower), summary(higher)
     if one is None or other is None:
         return None
@@ -120,16 +123,10 @@ def verdict(arms: Mapping[Arm, Seeds], paired: Callable[[Arm, Arm], bool] = lamb
     return Verdict(lowest, second, *lead)
 
 
-def _leads(lowest: Seeds, second: Seeds) -> list[float]:
-    """How much lower the one is, for every seed of which both have a value."""
-    pairs = ((value, second.get(seed)) for seed, value in lowest.items())
-    return [other - value for value, other in pairs if value is not None and other is not None]
-
-
-def _margin(leads: list[float]) -> float | None:
-    if len(leads) < 2:
-        return None
-    return _t(len(leads) - 1) * stdev(leads) / math.sqrt(len(leads))
+def _leads(lower: Seeds, higher: Seeds) -> Seeds:
+    """How much higher the one is, for every seed of which both have a value."""
+    pairs = {seed: (value, higher.get(seed)) for seed, value in lower.items()}
+    return {seed: b - a for seed, (a, b) in pairs.items() if a is not None and b is not None}
 
 
 def _welch(one: Summary, other: Summary) -> float | None:

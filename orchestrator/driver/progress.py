@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -47,10 +47,11 @@ class Progress:
         if self._table:
             self._table.close()
 
-    def trains(self, running: Sequence[str]) -> None:
-        """Tell of it where it is due; `running` names the trials that train. Raises LostRay."""
+    def trains(self, names: Iterable[str]) -> None:
+        """Tell of it where it is due; `names` are of the trials that train, and read only then. Raises LostRay."""
         if not (elapsed := self._due()):
             return
+        running = list(names)
         counts = brokers.counters(self.brokers)
         made, there = counts.get("shards_computed", 0), counts.get("shards_from_disk", 0)
         shares = {name: steps / self.plan.cfg.steps for name, steps in self.steps.items()}
@@ -133,4 +134,4 @@ class Watching(DriverCallback):
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Tell of it where it is due."""
-        self.progress.trains([trial.config[TRIAL] for trial in trials if trial.status == "RUNNING"])
+        self.progress.trains(trial.config[TRIAL] for trial in trials if trial.status == "RUNNING")

@@ -11,6 +11,7 @@ import numpy as np
 from orchestrator.comparison.points import FVU, Point, point_of
 from orchestrator.figures.colours import Look, looks_of
 from orchestrator.figures.shapes import Bar, Figure, Line, Panel
+from orchestrator.names import shortened
 from orchestrator.tracking.records import TrialRecord
 
 FVU_LABEL = "held-out FVU (fraction)"
@@ -204,4 +205,4 @@ def _about(records: Sequence[TrialRecord], spread: str, note: str) -> str:
 def _shortened(name: str, limit: int = 30, parts: int = 1) -> str:
     """The last parts of a model's id or path, their middle cut out where a panel is too narrow for them."""
     name = "/".join(name.rstrip("/").split("/")[-parts:])
-    return name if len(name) <= limit else f"{name[: limit // 2 - 1]}…{name[-limit // 2 :]}"
+    return shortened(name, limit)

@@ -21,10 +21,7 @@ PATIENCE_MS = 120_000
 
 def texts(url: str, profile: Path) -> list[str]:
     """Every text on the page, in order. `profile` is a directory for what the browser keeps."""
-    command = [
-        str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={profile}",
-        "--window-size=4000,2400", f"--virtual-time-budget={PATIENCE_MS}", "--dump-dom", url,
-    ]  # fmt: skip
+    command = _chromium(profile, "--window-size=4000,2400", f"--virtual-time-budget={PATIENCE_MS}", "--dump-dom", url)
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=LIMIT_SECONDS)
     body = re.sub(r"<(script|style)\b.*?</\1>", "", done.stdout, flags=re.DOTALL)
     return [text for text in (html.unescape(piece).strip() for piece in re.split(r"<[^>]+>", body)) if text]
@@ -45,11 +42,8 @@ def posted(site: Path, page: str, *flags: str) -> str:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(site))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        command = [
-            str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-            f"--user-data-dir={site / 'profile'}", "--window-size=2400,2400", *flags,
-            f"http://127.0.0.1:{server.server_port}/{page}",
-        ]  # fmt: skip
+        url = f"http://127.0.0.1:{server.server_port}/{page}"
+        command = _chromium(site / "profile", "--window-size=2400,2400", *flags, url)
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as browser:
             try:
                 wait_until(lambda: bool(bodies), "the page reports")
@@ -57,3 +51,9 @@ def posted(site: Path, page: str, *flags: str) -> str:
                 browser.terminate()
                 server.shutdown()
     return bodies[0]
+
+
+def _chromium(profile: Path, *words: str) -> list[str]:
+    """A command line of Chromium's."""
+    shared = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={profile}")
+    return [str(CHROMIUM), *shared, *words]

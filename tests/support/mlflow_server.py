@@ -39,6 +39,8 @@ class Server:
     def answers(self) -> bool:
         assert self._process is None or self._process.poll() is None, "MLflow's server has ended"
         try:
-            return bool(urllib.request.urlopen(f"{self.uri}/health", timeout=1).status == 200)
+            with urllib.request.urlopen(f"{self.uri}/health", timeout=1) as answer:
+                status: int = answer.status
+            return status == 200
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return False
