@@ -78,7 +78,7 @@ def main() -> None:
 
 def _trainer(cell: Cell, sweep: SweepConfig, stream: TrainStream) -> Trainer:
     torch.manual_seed(0)
-    trainer = Trainer(SparseCoder(cell.d_in, cell.coder), sweep.train_config())
+    trainer = Trainer(SparseCoder(cell.d_in, cell.coder), sweep.train_config(cell.lr))
     trainer.initialise(*stream.first_shard())
     return trainer
 

@@ -93,7 +93,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--way", nargs="+", choices=list(WAYS), default=["as it is"], help=str(WAYS))
     parser.add_argument("--device", default="H100", help="a kind that kernels/devices.py has a sheet of")
     parser.add_argument("--trials", type=int, default=1000)
-    parser.add_argument("--train-tokens", type=int, default=1 << 27, help="of a trial (the paper preset's)")
+    parser.add_argument("--train-tokens", type=int, default=1 << 27, help="of a trial (a third of the paper preset's)")
     parser.add_argument("--shard-tokens", type=int, default=1 << 18)
     parser.add_argument("--extractors", type=int, help="GPUs that extract; as sweeps divide them unless given")
     parser.add_argument("--price", type=float, default=ASSUMED_GPU_HOUR, help="of a GPU for an hour (2.5, assumed)")

@@ -2,7 +2,7 @@
 
     python -m benchmarks.tracking
 
-Delivery while the sweep goes on, the saved view in Chromium until nothing on it moves any more, and what `--resume`
+Delivery while the sweep goes on, the saved view in Chromium until trials and charts are there, and what `--resume`
 waits for and then sends again. Some two minutes.
 """
 
@@ -17,11 +17,16 @@ from typing import Any
 from orchestrator.tracking.journal import JOURNAL_FILE
 from orchestrator.tracking.metrics import METRICS
 from orchestrator.tracking.tracker import Tracker
-from tests.support.browser import texts
+from tests.support.browser import watched
 from tests.support.mlflow_server import Server
 from tests.support.waiting import wait_until
 
 JOURNAL = "journal"
+SHOWN = """(() => {
+    const names = new Set((document.body?.textContent ?? '').match(/m-layers[.][0-9]+-[a-z-]+-k[0-9]+-s[0-9]/g));
+    return names.size >= 100 && document.querySelectorAll('.js-plotly-plot .main-svg').length >= 9 && names.size;
+})()"""
+"""MLflow's page lists a hundred runs at first; three charts, of three layers each, are in sight."""
 CURVES = ("train/fvu", "dead_pct", "l0", "lr", "tokens_per_second", "train_seconds", "data_wait_pct")
 AXES = (("layers.10", "layers.20"), (16, 32, 64, 128, 256), ("topk", "mp", "mp-tied", "ito", "mp-sliced"), (0, 1, 2, 3))
 
@@ -71,7 +76,7 @@ def deliver(directory: Path, trials: dict[str, dict[str, Any]], points: int) -> 
 
 
 def open_view(directory: Path, trials: dict[str, dict[str, Any]]) -> None:
-    """Open the link until every trial is on the page."""
+    """Open the link until a page of trials is listed, and the charts in sight are drawn."""
     tracker = _open(directory)
     tracker.finish()
     server = Server(directory)
@@ -80,10 +85,10 @@ def open_view(directory: Path, trials: dict[str, dict[str, Any]]) -> None:
         wait_until(server.answers)
         url = tracker.comparison_url(server.uri)
         clock = Clock()
-        page = texts(str(url), directory / "browser")
+        shown = watched(str(url), directory / "browser", SHOWN)
     finally:
         server.kill()
-    clock.tell(f"the saved view in Chromium, with {len(set(trials) & set(page))} trials")
+    clock.tell(f"the saved view in Chromium, with {shown} of {len(trials)} trials")
 
 
 def resume(directory: Path, trials: dict[str, dict[str, Any]], points: int) -> None:

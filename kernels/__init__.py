@@ -8,6 +8,7 @@ from kernels.gradient_pursuit import gradient_pursuit, gradient_pursuit_step
 from kernels.matching_pursuit import decoder_gram, matching_pursuit
 from kernels.orthogonal_pursuit import orthogonal_pursuit
 from kernels.sparse_decode import sparse_decode, sparse_scores
+from kernels.study import study_gradient_pursuit, study_matching_pursuit
 from kernels.topk import topk_encode
 
 __all__ = [
@@ -18,5 +19,7 @@ __all__ = [
     "orthogonal_pursuit",
     "sparse_decode",
     "sparse_scores",
+    "study_gradient_pursuit",
+    "study_matching_pursuit",
     "topk_encode",
 ]

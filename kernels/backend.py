@@ -32,6 +32,7 @@ class Backend(Protocol):
         gram_MM: Tensor | None,
         rules: Rules,
         operands: torch.dtype | None,
+        excluded_B: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Activations [B, k], indices [B, k] and last residual [B, D]; `W_dec` is [M, D] or [k, M, D]."""
 

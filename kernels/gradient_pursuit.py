@@ -40,12 +40,22 @@ def gradient_pursuit_step(
     check_alike(dictionary=dictionary, decoder=decoder, x=x, acts=acts)
     if len(acts) != len(x):
         raise ValueError(f"acts has shape {list(acts.shape)}; expected [{len(x)}, K]")
-    residual = x - sparse_decode(acts, indices, decoder)
+    return moved(x - sparse_decode(acts, indices, decoder), acts, indices, dictionary)
+
+
+def moved(residual: Tensor, acts: Tensor, indices: Tensor, dictionary: Tensor) -> Tensor:
+    """Coefficients [B, K] after a step along the gradient at `residual` [B, D], of the length that reduces it most."""
     gradient = sparse_scores(residual, indices, dictionary)
     change = sparse_decode(gradient, indices, dictionary)
     norm = change.pow(2).sum(dim=1, keepdim=True)
     step = gradient.pow(2).sum(dim=1, keepdim=True) / torch.where(norm > 0, norm, 1)
     return torch.relu(acts + step * gradient)
+
+
+def activation(residual: Tensor, chosen: Tensor, W_enc: Tensor, b_enc: Tensor | None) -> Tensor:
+    """`relu(⟨W_enc[j], residual⟩ + b_enc[j])` of the chosen latents [B, 1], differentiable."""
+    score = sparse_scores(residual, chosen, W_enc)
+    return torch.relu(score if b_enc is None else score + b_enc[chosen])
 
 
 def gradient_pursuit(
@@ -78,8 +88,7 @@ def gradient_pursuit(
     residual = r0
     for i in range(k):
         _, chosen = chooser.best(i, residual, acts, indices)
-        score = sparse_scores(residual, chosen, W_enc)
-        new = torch.relu(score if b_enc is None else score + b_enc[chosen])
+        new = activation(residual, chosen, W_enc, b_enc)
         acts, indices = torch.cat([acts, new], dim=1), torch.cat([indices, chosen], dim=1)
         acts = torch.where(new > 0, gradient_pursuit_step(r0, acts, indices, W_enc, W_dec), acts)
         residual = r0 - sparse_decode(acts, indices, W_dec)

@@ -55,6 +55,7 @@ def _matching_pursuit(
     operands: torch.dtype | None,
     detach_residual: bool,
     tied: bool,
+    excluded: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     rules = Rules(k=k, repeats=repeats, sliced=sliced, residual_threshold=residual_threshold)
     backend = backend_of(r0)
@@ -67,7 +68,7 @@ def _matching_pursuit(
             form = "update"
         if form == "update" and gram is None:
             gram = backend.gram(W_dec, W_enc, operands)
-        return backend.pursue(form, r0, W_enc, b_enc, W_dec, gram, rules, operands)
+        return backend.pursue(form, r0, W_enc, b_enc, W_dec, gram, rules, operands, excluded)
 
 
 @_matching_pursuit.register_fake
@@ -103,7 +104,7 @@ def _(acts: Tensor, indices: Tensor, residual: Tensor, W_enc: Tensor, W_dec: Ten
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    _, W_enc, b_enc, W_dec, *_, detach_residual, tied = inputs
+    _, W_enc, b_enc, W_dec, *_, detach_residual, tied, _ = inputs
     ctx.save_for_backward(*output, W_enc, W_dec)
     ctx.options, ctx.has_bias = (detach_residual, tied), b_enc is not None
 
@@ -111,7 +112,7 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> Non
 def _differentiate(ctx: Any, grad_acts: Tensor, _: Tensor, grad_residual: Tensor) -> tuple[Tensor | None, ...]:
     grad_r0, grad_b_enc, grad_W_dec, *grad_W_enc = _backward(*ctx.saved_tensors, grad_acts, grad_residual, *ctx.options)
     grad_b = grad_b_enc if ctx.has_bias else None
-    return grad_r0, grad_W_enc[0] if grad_W_enc else None, grad_b, grad_W_dec, *[None] * 9
+    return grad_r0, grad_W_enc[0] if grad_W_enc else None, grad_b, grad_W_dec, *[None] * 10
 
 
 _matching_pursuit.register_autograd(_differentiate, setup_context=_setup)
@@ -145,6 +146,7 @@ def matching_pursuit(
     form: Form = "auto",
     gram: Tensor | None = None,
     operands: torch.dtype | None = None,
+    excluded: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Choose k latents one after another, subtracting each one's decoder row before the next is chosen.
 
@@ -165,6 +167,7 @@ def matching_pursuit(
         gram: `decoder_gram(W_dec, W_enc)` where the caller has it already (several micro-batches of one step).
         operands: dtype of matrix products that find candidates, which float32 products then decide between (bfloat16,
             float16, float32); None for the device's default.
+        excluded: a latent of each token that it may not choose, [B] int64; not with `repeats` or `sliced`.
 
     Returns:
         acts [B, k], indices [B, k] int64, residual r_k [B, D]; differentiable in `r0`, `W_enc`, `b_enc` and `W_dec`
@@ -178,15 +181,15 @@ def matching_pursuit(
     _check(r0, W_enc, b_enc, W_dec, k)
     check_operands(operands)
     _check_options(r0, W_dec, form, sliced, residual_threshold)
-    if gram is not None and (sliced or W_dec.ndim == 3):
-        raise ValueError("gram is given; expected None for slices or for a decoder for each step")
+    if excluded is not None:
+        _check_excluded(excluded, r0, W_enc.shape[0], k, repeats or sliced)
     if gram is not None:
-        _check_gram(gram, r0, W_enc.shape[0], operands)
+        _check_gram(gram, r0, W_enc.shape[0], operands, sliced or W_dec.ndim == 3)
     tied = W_dec is W_enc
-    bias, gram = (None if t is None else t.contiguous() for t in (b_enc, gram))
+    bias, gram, excluded = (None if t is None else t.contiguous() for t in (b_enc, gram, excluded))
     acts, indices, residual = _matching_pursuit(
         r0.contiguous(), W_enc.contiguous(), bias, W_dec.contiguous(), gram, k, repeats, sliced,
-        float(residual_threshold), form, operands, detach_residual, tied,
+        float(residual_threshold), form, operands, detach_residual, tied, excluded,
     )  # fmt: skip
     return acts, indices, residual
 
@@ -217,7 +220,25 @@ def _check_options(r0: Tensor, W_dec: Tensor, form: str, sliced: bool, residual_
         raise ValueError(f"residual_threshold is {residual_threshold}; expected 0 or a positive number")
 
 
-def _check_gram(gram: Tensor, r0: Tensor, num_latents: int, operands: torch.dtype | None) -> None:
+def _check_excluded(excluded: Tensor, r0: Tensor, num_latents: int, k: int, otherwise: bool) -> None:
+    if otherwise:
+        raise ValueError("excluded is given; expected None with repeats or slices")
+    if excluded.dtype != torch.int64 or list(excluded.shape) != [len(r0)] or excluded.device != r0.device:
+        found = f"{excluded.dtype} of shape {list(excluded.shape)} on {excluded.device}"
+        raise ValueError(f"excluded is {found}; expected torch.int64 of [{len(r0)}] on {r0.device}")
+    if k >= num_latents:
+        raise ValueError(f"k is {k}; expected 1 to {num_latents - 1} where a latent is excluded")
+    if torch.compiler.is_compiling() or excluded.device.type != "cpu" or not len(excluded):
+        return  # a GPU would have to be waited for
+    if not 0 <= excluded.min() <= excluded.max() < num_latents:
+        raise ValueError(
+            f"excluded has values from {excluded.min()} to {excluded.max()}; expected 0 to {num_latents - 1}"
+        )
+
+
+def _check_gram(gram: Tensor, r0: Tensor, num_latents: int, operands: torch.dtype | None, unwanted: bool) -> None:
+    if unwanted:
+        raise ValueError("gram is given; expected None for slices or for a decoder for each step")
     if gram.shape != (num_latents, num_latents) or gram.device != r0.device:
         raise ValueError(
             f"gram has shape {list(gram.shape)} on {gram.device}; expected {[num_latents] * 2} on {r0.device}"

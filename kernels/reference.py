@@ -48,10 +48,13 @@ def matching_pursuit(
     repeats: bool = False,
     sliced: bool = False,
     residual_threshold: float = 0.0,
+    excluded: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """k steps of matching pursuit: acts [B, k], indices [B, k], residual [B, D]. `W_dec` is [M, D] or [k, M, D]."""
     rules = Rules(k=k, repeats=repeats, sliced=sliced, residual_threshold=residual_threshold)
     residual, forbidden = r0, torch.zeros(r0.shape[0], W_enc.shape[0], dtype=torch.bool, device=r0.device)
+    if excluded is not None:
+        forbidden = forbidden.scatter(1, excluded[:, None], True)
     acts, indices = [], []
     for i in range(k):
         first, last = rules.slice_bounds(i, W_enc.shape[0])
@@ -87,6 +90,29 @@ def gradient_pursuit(
             if acts[-1] > 0:
                 acts = gradient_pursuit_step(x[None], acts[None], torch.tensor([indices]), W_enc, W_dec)[0]
         tokens.append((acts, torch.tensor(indices), x - acts @ W_dec[indices]))
+    return _stacked(tokens)
+
+
+def study_pursuit(
+    r0: Tensor, b_dec: Tensor, W_enc: Tensor, b_enc: Tensor | None, W_dec: Tensor, k: int, *, refit: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What the study's code computes for an autoencoder, with its ITO where `refit`; one token at a time."""
+    tokens = []
+    for x in r0 + b_dec:
+        acts, indices = x.new_zeros(0), list[int]()
+        for i in range(k):
+            error = x - acts @ W_dec[indices]
+            seen = error - b_dec if i else error - 2 * b_dec
+            scores = W_enc @ seen + (0 if b_enc is None else b_enc)
+            allowed = [j for j in range(len(W_enc)) if j not in indices]
+            indices = [*indices, allowed[int(scores[allowed].argmax())]]
+            acts = torch.cat([acts, torch.relu(scores[indices[-1:]])])
+            if refit and i and acts[-1] > 0:
+                gradient = W_enc[indices] @ error  # of the error before the new latent
+                change = gradient @ W_enc[indices]
+                energy = change @ change
+                acts = torch.relu(acts + gradient * (change @ error) / torch.where(energy > 0, energy, 1))
+        tokens.append((acts, torch.tensor(indices), x - b_dec - acts @ W_dec[indices]))
     return _stacked(tokens)
 
 

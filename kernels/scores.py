@@ -49,6 +49,10 @@ class Chooser:
         rates = backend_of(r0).rates(r0)
         return refit_form(rates, num_latents, width, self.rules.k, r0.element_size()) == "update"
 
+    def exclude(self, latents: Tensor) -> None:
+        """These of each token, [B, n] int64, are not chosen."""
+        self.chosen.scatter_(1, latents, True)
+
     @torch.no_grad()
     def best(self, step: int, residual: Tensor, acts: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Scores and latents [B, 1] of step `step`, of what `acts` and `indices` [B, step] leave, and mark them."""
@@ -58,5 +62,5 @@ class Chooser:
         else:
             scores = torch.addmm(self.b_enc[low:high], residual, self.W_enc[low:high].T)
         score, best = scores.relu_().masked_fill_(self.chosen[:, low:high], -1.0).max(dim=1, keepdim=True)
-        self.chosen.scatter_(1, best + low, True)
+        self.exclude(best + low)
         return score, best + low

@@ -164,7 +164,7 @@ class Coder(nn.Module):
             )
         return choose(
             self.cfg,
-            EncoderWeights(self.W_enc, self.b_enc, self.subtracted_rows),
+            EncoderWeights(self.W_enc, self.b_enc, self.subtracted_rows, self.b_dec),
             self._centred(self._as_input("x", x)),
             self.cfg.k if k is None else int(k),
             gram=gram,
@@ -194,7 +194,7 @@ class Coder(nn.Module):
         check_matrix("acts", acts)
         check_latents(indices, acts, self.num_latents)
         out = self._write(acts, indices)
-        if self.b_dec is not None:
+        if self.b_dec is not None and not self.cfg.recipe.study:
             out = out + self.b_dec
         if self.W_skip is not None:
             if x is None:
@@ -236,7 +236,10 @@ class Coder(nn.Module):
             check_mask("dead_mask", dead_mask, self.num_latents, self.W_dec)
         encoded = self.encode(x, gram=gram)
         if self.cfg.recipe.residual_is_error:  # the pursuit has subtracted the reconstruction already
-            sae_out = x - encoded.unexplained / self.input_scale
+            left = encoded.unexplained
+            if self.b_dec is not None and self.cfg.recipe.study:  # taken from the input, and not written
+                left = left + self.b_dec
+            sae_out = x - left / self.input_scale
         else:
             sae_out = self.decode(encoded.latent_acts, encoded.latent_indices, x)
         error = y - sae_out
@@ -260,7 +263,8 @@ class Coder(nn.Module):
     def _unit_rows(self) -> list[nn.Parameter]:
         """Parameters whose rows are held at length 1."""
         recipe = self.cfg.recipe
-        held = {"W_sub": True, "W_dec": not recipe.transcode, "encoder.weight": recipe.unit_encoder}
+        unit_decoder = not (recipe.transcode or recipe.free_decoder)
+        held = {"W_sub": True, "W_dec": unit_decoder, "encoder.weight": recipe.unit_encoder}
         return [parameter for name, parameter in self.named_parameters() if held.get(name, False)]
 
     @torch.no_grad()

@@ -19,7 +19,7 @@ class SparseCoderConfig:
     k: int = 32
     """Active latents per token."""
     detach_residual: bool = False
-    """Pursuits without a refit: stop the gradient at each step's residual."""
+    """Pursuits without a refit, but for `mp-study`: stop the gradient at each step's residual."""
     residual_threshold: float = 0.0
     """`mp-tied`: a token whose residual is no longer than this, in the units of the input, takes no more latents."""
 
@@ -36,7 +36,7 @@ class SparseCoderConfig:
             raise ValueError(f"num_latents {self.num_latents}: must be 1 or more, or 0 to use expansion_factor")
         if not isinstance(self.detach_residual, bool):
             raise ValueError(f"detach_residual {self.detach_residual!r}: must be true or false")
-        if self.detach_residual and (recipe.choice != "pursuit" or recipe.refit != "none"):
+        if self.detach_residual and (recipe.choice != "pursuit" or recipe.refit != "none" or recipe.study):
             raise ValueError(f"detach_residual True: only pursuits without a refit detach, not variant {self.variant}")
         threshold = self.residual_threshold
         if not (is_number(threshold) and threshold >= 0):

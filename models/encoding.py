@@ -7,7 +7,14 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from kernels import gradient_pursuit, matching_pursuit, orthogonal_pursuit, topk_encode
+from kernels import (
+    gradient_pursuit,
+    matching_pursuit,
+    orthogonal_pursuit,
+    study_gradient_pursuit,
+    study_matching_pursuit,
+    topk_encode,
+)
 from models.config import SparseCoderConfig
 
 
@@ -31,6 +38,8 @@ class EncoderWeights(NamedTuple):
     """Added to the scores, [M]; None where tied."""
     subtracted: Tensor
     """Rows subtracted per unit of activation, [M, D], or [k, M, D] with one matrix per step."""
+    b_dec: Tensor | None
+    """What inputs were centred by, [D]; the study's code subtracts it once more."""
 
 
 def choose(
@@ -47,9 +56,13 @@ def choose(
     `residual_threshold` is in the units of `centred_BD`, which those of the activations are too; `gram` is the matrix
     of products of subtracted and scoring rows, None to have it made where it pays.
     """
-    recipe, (W_enc, b_enc, subtracted) = cfg.recipe, weights
+    recipe, (W_enc, b_enc, subtracted, b_dec) = cfg.recipe, weights
     if recipe.choice == "topk":
         return Encoded(*topk_encode(centred_BD, W_enc, b_enc, k), centred_BD)
+    if recipe.study and b_dec is not None:
+        if recipe.refit == "gradient":
+            return Encoded(*study_gradient_pursuit(centred_BD, b_dec, W_enc, b_enc, subtracted, k))
+        return Encoded(*study_matching_pursuit(centred_BD, b_dec, W_enc, b_enc, subtracted, k, gram=gram))
     if recipe.refit == "least-squares":  # tied: the encoder is the dictionary
         return Encoded(*orthogonal_pursuit(centred_BD, W_enc, k))
     if recipe.refit == "gradient":

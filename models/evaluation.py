@@ -34,10 +34,26 @@ class FvuSum:
 
     def fvu(self) -> float:
         """The fraction of variance unexplained; NaN before anything was added or where the inputs do not vary."""
+        variance = self.variance()
+        return self.error / variance if variance > 0 else float("nan")
+
+    def variance(self) -> float:
+        """Σ‖y − ȳ‖²; NaN before anything was added."""
         if self.total_D is None:
             return float("nan")
-        variance = self.squares - float(self.total_D.pow(2).sum()) / self.tokens
-        return self.error / variance if variance > 0 else float("nan")
+        return self.squares - float(self.total_D.pow(2).sum()) / self.tokens
+
+    def mean_share(self) -> float:
+        """`N ‖ȳ‖² / Σ‖y − ȳ‖²`: what a reconstruction without a bias has to spend latents on; NaN as `fvu` is."""
+        variance = self.variance()
+        return self.tokens * float(self.mean_D.pow(2).sum()) / variance if variance > 0 else float("nan")
+
+    @property
+    def mean_D(self) -> Tensor:
+        """Of what was added, float64. Raises ValueError where that is nothing."""
+        if self.origin_D is None or self.total_D is None:
+            raise ValueError("nothing was added that has a mean")
+        return self.origin_D + self.total_D / self.tokens
 
 
 @dataclass
@@ -61,10 +77,11 @@ class Evaluation:
         self.active += int((out.latent_acts != 0).sum())
 
     def metrics(self) -> dict[str, float]:
-        """`val/fvu` over ordinary tokens, `val/fvu_with_massive` over all, `l0` active latents per token, counts."""
+        """`val/fvu` and `val/mean_share` over ordinary tokens, `val/fvu_with_massive` over all, `l0`, counts."""
         return {
             "val/fvu": self.without_massive.fvu(),
             "val/fvu_with_massive": self.with_massive.fvu(),
+            "val/mean_share": self.without_massive.mean_share(),
             "val/tokens": self.without_massive.tokens,
             "val/massive_tokens": self.with_massive.tokens - self.without_massive.tokens,
             "l0": self.active / self.with_massive.tokens if self.with_massive.tokens else float("nan"),

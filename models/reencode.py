@@ -31,7 +31,7 @@ def reencode(coder: Coder, variant: str = "ito", k: int | None = None) -> Sparse
     out = SparseCoder(coder.d_in, cfg, device=coder.W_dec.device).to(coder.W_dec.dtype)
     out.input_scale = coder.input_scale
     out.W_dec.copy_(coder.W_dec)
-    if out.b_dec is not None and coder.b_dec is not None:
+    if out.b_dec is not None and coder.b_dec is not None and not coder.cfg.recipe.study:  # their output has none
         out.b_dec.copy_(coder.b_dec)
     if out.encoder is not None:
         out.encoder.weight.copy_(coder.W_dec)

@@ -31,10 +31,15 @@ class Recipe:
     """`pursuit`: a latent may be chosen more than once."""
     centred: bool = True
     """`b_dec` is taken from the input and added to the output. A `pursuit` without it spends latents on the mean."""
+    study: bool = False
+    """`pursuit`: as the study's code has it. `b_dec` is taken from the first step's input twice and not added to the
+    output, and refits move on an error that does not know of the new coefficient (`kernels.study`)."""
     sliced: bool = False
     """`pursuit`: latents are cut into k slices and step i chooses in slice i."""
     step_decoders: bool = False
     """`pursuit`: step i writes with a decoder of its own, `W_dec` is [k, M, D]."""
+    free_decoder: bool = False
+    """Rows of an autoencoder's decoder have any length."""
     unit_encoder: bool = False
     """Encoder rows are held at length 1."""
     transcode: bool = False
@@ -48,7 +53,7 @@ class Recipe:
                 raise ValueError(f"{field} {getattr(self, field)!r}: allowed are {', '.join(get_args(allowed))}")
         needs_pursuit = {
             "subtraction": self.subtraction != "decoder", "refit": self.refit != "none", "repeats": self.repeats,
-            "sliced": self.sliced, "step_decoders": self.step_decoders,
+            "sliced": self.sliced, "step_decoders": self.step_decoders, "study": self.study,
         }  # fmt: skip
         for field, given in needs_pursuit.items():
             if given and self.choice != "pursuit":
@@ -65,8 +70,16 @@ class Recipe:
             raise ValueError("step_decoders True: needs an autoencoder without slices")
         if not self.centred and (self.choice != "pursuit" or self.transcode):
             raise ValueError("centred False: needs an autoencoder with choice 'pursuit'")
+        if self.study and not (self._is_plain_pursuit and self.centred):
+            raise ValueError("study True: needs an untied autoencoder with b_dec, no slices, repeats or step decoders")
+        if self.free_decoder and (self.tied or self.transcode):
+            raise ValueError("free_decoder True: needs an autoencoder that is not tied; a transcoder's is free already")
         if self.skip and not self.transcode:
             raise ValueError("skip True: needs a transcoder, or the input would be copied to the output")
+
+    @property
+    def _is_plain_pursuit(self) -> bool:
+        return not (self.tied or self.transcode or self.sliced or self.repeats or self.step_decoders)
 
     @property
     def residual_is_error(self) -> bool:
@@ -85,6 +98,7 @@ class Recipe:
 
 
 _MP = Recipe(choice="pursuit")
+_STUDY = replace(_MP, study=True)
 _MP_TRANSCODER = Recipe(
     choice="pursuit", subtraction="encoder", sliced=True, unit_encoder=True, transcode=True, skip=True
 )
@@ -99,6 +113,10 @@ VARIANTS: Mapping[str, Recipe] = MappingProxyType(
         "ito": replace(_MP, refit="gradient"),
         "omp": replace(_MP, tied=True, refit="least-squares"),
         "mp-uncentred": replace(_MP, centred=False),
+        "mp-study": _STUDY,
+        "mp-study-free-decoder": replace(_STUDY, free_decoder=True),
+        "ito-study": replace(_STUDY, refit="gradient"),
+        "ito-study-free-decoder": replace(_STUDY, refit="gradient", free_decoder=True),
         "transcoder": Recipe(transcode=True),
         "sst": Recipe(transcode=True, skip=True),
         "mp-transcoder": _MP_TRANSCODER,
@@ -109,8 +127,9 @@ VARIANTS: Mapping[str, Recipe] = MappingProxyType(
     }
 )
 """Sources: topk Gao et al. 2024 (arXiv 2406.04093); mp, its slices, big decoder and transcoder Shabalin & Paulo 2025
-(*Matching pursuit SAEs are less interpretable than regular SAEs*); mp-tied Costa et al. 2025 (arXiv 2506.03093); ito
-Smith 2024 and Blumensath & Davies 2008; omp Pati et al. 1993; transcoder and sst Paulo et al. 2025 (arXiv 2501.18823).
+(*Matching pursuit SAEs are less interpretable than regular SAEs*); the study variants the code that it links to;
+mp-tied Costa et al. 2025 (arXiv 2506.03093); ito Smith 2024 and Blumensath & Davies 2008; omp Pati et al. 1993;
+transcoder and sst Paulo et al. 2025 (arXiv 2501.18823).
 """
 
 

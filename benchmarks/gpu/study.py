@@ -7,13 +7,12 @@ import torch
 
 from benchmarks.gpu.stage import HOOKPOINTS, TRAIN, VAL, Stage
 from benchmarks.host_shards import HostShards
-from models import VARIANTS, SparseCoder, SparseCoderConfig
+from models import SparseCoder, SparseCoderConfig
 from models.evaluation import Evaluation
 from models.training import TrainConfig, Trainer
 from orchestrator.activations.stream import TrainStream
 
-COMPARED = ("topk", "mp", "mp-study")
-"""Those of them that there are."""
+COMPARED = ("topk", "mp", "mp-uncentred", "mp-study")
 LR = 1e-3
 DEAD_SHARE = 4
 """A latent is dead when it fired in none of the last quarter of the run."""
@@ -26,9 +25,7 @@ def main() -> None:
         shards, held_out = (stage.host_shards(split, hookpoint) for split in (TRAIN, VAL))
         for k in stage.sizes.study_k:
             for variant in COMPARED:
-                if variant in VARIANTS:
-                    cell = {"hookpoint": hookpoint, "variant": variant, "k": k}
-                    train(stage, cell, shards, held_out)
+                train(stage, {"hookpoint": hookpoint, "variant": variant, "k": k}, shards, held_out)
 
 
 def train(stage: Stage, cell: dict[str, Any], shards: HostShards, held_out: HostShards) -> None:
@@ -58,9 +55,10 @@ def train(stage: Stage, cell: dict[str, Any], shards: HostShards, held_out: Host
         size = sizes.micro_batch_tokens
         for x_BD, massive_B in zip(torch.split(x_TD, size), torch.split(massive_T, size), strict=True):
             evaluation.add(x_BD.to(device), massive_B.to(device))
+    metrics = evaluation.metrics()
     stage.note(
-        **cell, steps=steps, B=batch_tokens, val_fvu=evaluation.metrics()["val/fvu"], dead_pct=trainer.dead_pct(),
-        seconds=time.perf_counter() - started,
+        **cell, steps=steps, B=batch_tokens, val_fvu=metrics["val/fvu"], mean_share=metrics["val/mean_share"],
+        dead_pct=trainer.dead_pct(), seconds=time.perf_counter() - started,
     )  # fmt: skip
 
 

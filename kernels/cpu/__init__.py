@@ -73,6 +73,7 @@ def pursue(
     gram_MM: Tensor | None,
     rules: Rules,
     operands: torch.dtype | None,
+    excluded_B: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Activations [B, k], indices [B, k] and last residual [B, D] by the given form. Raises ValueError without it."""
     if extension_serves(r0_BD) and form != "recompute":
@@ -80,13 +81,13 @@ def pursue(
         dtype = operands or operand_dtype()
         if form == "screen":
             dtype = operands or screening_dtype(r0_BD.shape[1])
-            return _compiled.select_by_screening(r0_BD, W_enc_MD, b_enc_M, W_dec, rules, dtype)
-        return _compiled.select_by_update(r0_BD, W_enc_MD, b_enc_M, W_dec, _given(gram_MM), rules, dtype)
+            return _compiled.select_by_screening(r0_BD, W_enc_MD, b_enc_M, W_dec, rules, dtype, excluded_B)
+        return _compiled.select_by_update(r0_BD, W_enc_MD, b_enc_M, W_dec, _given(gram_MM), rules, dtype, excluded_B)
     if form == "screen":
         raise ValueError("form is 'screen', which needs float32 on a CPU and a C compiler; expected another form")
     if form == "recompute":
-        return _plain.select_by_recompute(r0_BD, W_enc_MD, b_enc_M, W_dec, rules)
-    return _plain.select_by_update(r0_BD, W_enc_MD, b_enc_M, W_dec, _given(gram_MM), rules)
+        return _plain.select_by_recompute(r0_BD, W_enc_MD, b_enc_M, W_dec, rules, excluded_B)
+    return _plain.select_by_update(r0_BD, W_enc_MD, b_enc_M, W_dec, _given(gram_MM), rules, excluded_B)
 
 
 def _given(gram_MM: Tensor | None) -> Tensor:

@@ -193,17 +193,24 @@ def select_by_update(
     gram_MM: Tensor,
     rules: Rules,
     dtype: torch.dtype,
+    excluded_B: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Activations [B, k], indices [B, k] and last residual [B, D], scores kept up to date with rows of `gram_MM`."""
     pursuit = _Pursuit(r0_BD, W_enc_MD, b_enc_M, W_dec_MD, rules, dtype)
-    pursuit.problem.gram = native.pointer(gram_MM)
+    pursuit.problem.gram, pursuit.problem.excluded = native.pointer(gram_MM), native.pointer(excluded_B)
     for tokens_T in torch.split(torch.arange(r0_BD.shape[0]), pursuit.slots):
         pursuit.run("pursue_all", tokens_T)
     return pursuit.acts_BK, pursuit.indices_BK, pursuit.residual_BD
 
 
 def select_by_screening(
-    r0_BD: Tensor, W_enc_MD: Tensor, b_enc_M: Tensor | None, W_dec: Tensor, rules: Rules, dtype: torch.dtype
+    r0_BD: Tensor,
+    W_enc_MD: Tensor,
+    b_enc_M: Tensor | None,
+    W_dec: Tensor,
+    rules: Rules,
+    dtype: torch.dtype,
+    excluded_B: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The same with all M scores taken only now and then, and neither an M×M nor a B×M buffer.
 
@@ -216,6 +223,7 @@ def select_by_screening(
     if dtype == torch.int8 and bool(has_outliers(W_enc_MD).any()):
         dtype = operand_dtype()
     pursuit = _Pursuit(r0_BD, W_enc_MD, b_enc_M, W_dec, rules, dtype)
+    pursuit.problem.excluded = native.pointer(excluded_B)
     pursuit.expect_opposed_rows()
     tokens, begun = r0_BD.shape[0], 0
     active_T = torch.arange(0)

@@ -41,7 +41,7 @@ class Problem(ctypes.Structure):
 
     _fields_ = [
         *((name, ctypes.c_void_p) for name in ("scores", "W_enc", "b_enc", "reach", "spread", "W_dec", "gram")),
-        *((name, ctypes.c_void_p) for name in ("latent_grain", "token_grain", "tokens")),
+        *((name, ctypes.c_void_p) for name in ("latent_grain", "token_grain", "tokens", "excluded")),
         *((name, ctypes.c_void_p) for name in ("residual", "acts", "indices", "steps")),
         *((name, ctypes.c_int64) for name in ("T", "M", "D", "K")),
         *((name, ctypes.c_int64) for name in ("kind", "repeats", "exact_bounds", "decoder_stride", "shortlist_blocks")),

@@ -26,7 +26,13 @@ def _rectified(scores_TM: Tensor, best_T: Tensor, residual_TD: Tensor, rules: Ru
 
 
 def select_by_update(
-    r0_BD: Tensor, W_enc_MD: Tensor, b_enc_M: Tensor | None, W_dec_MD: Tensor, gram_MM: Tensor, rules: Rules
+    r0_BD: Tensor,
+    W_enc_MD: Tensor,
+    b_enc_M: Tensor | None,
+    W_dec_MD: Tensor,
+    gram_MM: Tensor,
+    rules: Rules,
+    excluded_B: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Activations [B, k], indices [B, k] and last residual [B, D] by updating scores with rows of `gram_MM`."""
     acts_BK = r0_BD.new_empty(r0_BD.shape[0], rules.k)
@@ -35,6 +41,8 @@ def select_by_update(
     for rows in chunks(r0_BD.shape[0], UPDATE_CHUNK_TOKENS):
         residual_TD = residual_BD[rows]
         scores_TM = _scores(residual_TD, W_enc_MD, b_enc_M)
+        if excluded_B is not None:
+            scores_TM.scatter_(1, excluded_B[rows, None], -torch.inf)
         for i in range(rules.k):
             best_T = row_argmax(scores_TM)
             act_T1 = _rectified(scores_TM, best_T, residual_TD, rules)
@@ -48,7 +56,12 @@ def select_by_update(
 
 
 def select_by_recompute(
-    r0_BD: Tensor, W_enc_MD: Tensor, b_enc_M: Tensor | None, W_dec: Tensor, rules: Rules
+    r0_BD: Tensor,
+    W_enc_MD: Tensor,
+    b_enc_M: Tensor | None,
+    W_dec: Tensor,
+    rules: Rules,
+    excluded_B: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The same by a matrix product with the residual at each step, of the step's slice where latents are sliced."""
     acts_BK = r0_BD.new_empty(r0_BD.shape[0], rules.k)
@@ -62,6 +75,8 @@ def select_by_recompute(
             scores_TM = _scores(residual_TD, W_enc_MD[first:last], bias_M)
             if not (rules.repeats or rules.sliced):
                 scores_TM.scatter_(1, indices_BK[rows, :i], -torch.inf)
+            if excluded_B is not None:
+                scores_TM.scatter_(1, excluded_B[rows, None], -torch.inf)
             best_T = row_argmax(scores_TM)
             act_T1 = _rectified(scores_TM, best_T, residual_TD, rules)
             best_T = best_T + first

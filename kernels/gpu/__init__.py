@@ -43,13 +43,15 @@ def pursue(
     gram_MM: Tensor | None,
     rules: Rules,
     operands: torch.dtype | None,
+    excluded_B: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Activations [B, k], indices [B, k] and last residual [B, D] by the given form. Raises ValueError without it."""
     if form == "screen":
         raise ValueError("form is 'screen', which runs on CPU only; expected 'auto', 'update' or 'recompute'")
     if form == "recompute" or gram_MM is None:
-        return _recompute.select_by_recompute(r0_BD, W_enc_MD, b_enc_M, W_dec, rules, operands or torch.bfloat16)
-    return _update.select_by_update(r0_BD, W_enc_MD, b_enc_M, W_dec, gram_MM, rules)
+        dtype = operands or torch.bfloat16
+        return _recompute.select_by_recompute(r0_BD, W_enc_MD, b_enc_M, W_dec, rules, dtype, excluded_B)
+    return _update.select_by_update(r0_BD, W_enc_MD, b_enc_M, W_dec, gram_MM, rules, excluded_B)
 
 
 def topk_select(

@@ -115,7 +115,7 @@ def _subtract(residual, operands, inside, decoder_rows, act, D, DP, BLOCK_D: tl.
 
 @triton.jit
 def _recompute_kernel(
-    residual, operands, W_operands, bits, W_enc, b_enc, W_dec, error_scale, acts, indices,
+    residual, operands, W_operands, bits, excluded, W_enc, b_enc, W_dec, error_scale, acts, indices,
     B, M, D, WORDS, K, threshold_squared, DP: tl.constexpr,
     BLOCK_B: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_D: tl.constexpr,
     GROUPS: tl.constexpr, RANKS: tl.constexpr, RUNNERS_UP: tl.constexpr,
@@ -133,6 +133,13 @@ def _recompute_kernel(
             for begin in range(0, BLOCK_B * WORDS, 1024):
                 word = begin + tl.arange(0, 1024)
                 tl.store(bits + word, 0, mask=word < BLOCK_B * WORDS)
+            if excluded is not None:
+                tl.debug_barrier()  # other threads wrote the zeros
+                barred = tl.load(excluded + start + row, mask=inside, other=0).to(tl.int32)
+                there = (barred >= 0) & (barred < M)
+                tl.store(
+                    bits + row * WORDS + barred // 32, tl.full([BLOCK_B], 1, tl.int32) << (barred % 32), mask=there
+                )
         squares = _subtract(own_residual, operands, inside, None, tl.zeros([BLOCK_B], tl.float32), D, DP, BLOCK_D)
         running = True
         for step in tl.range(K, disable_licm=True):
@@ -186,7 +193,13 @@ def _padded(x: Tensor, rows: int, columns: int, dtype: torch.dtype) -> Tensor:
 
 
 def select_by_recompute(
-    r0_BD: Tensor, W_enc_MD: Tensor, b_enc_M: Tensor | None, W_dec: Tensor, rules: Rules, operands: torch.dtype
+    r0_BD: Tensor,
+    W_enc_MD: Tensor,
+    b_enc_M: Tensor | None,
+    W_dec: Tensor,
+    rules: Rules,
+    operands: torch.dtype,
+    excluded_B: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Activations [B, K], indices [B, K] and residual [B, D] by a product in `operands` with the residual each step."""
     tokens, (num_latents, width) = r0_BD.shape[0], W_enc_MD.shape
@@ -207,7 +220,7 @@ def select_by_recompute(
     indices_BK = first_latents.repeat(tokens, 1)
     residual_BD = r0_BD.clone()
     _recompute_kernel[(programs,)](
-        residual_BD, own_rows, W_operands, bits, W_enc_MD, b_enc_M, W_dec, error_scale, acts_BK, indices_BK,
+        residual_BD, own_rows, W_operands, bits, excluded_B, W_enc_MD, b_enc_M, W_dec, error_scale, acts_BK, indices_BK,
         tokens, num_latents, width, words, rules.k, rules.residual_threshold**2,
         **constexprs, num_warps=config.num_warps, num_stages=config.num_stages, maxnreg=MAX_REGISTERS,
     )  # fmt: skip

@@ -261,7 +261,13 @@ def _error_scale(W_enc_MD: Tensor, W_dec_MD: Tensor, gram_dtype: torch.dtype) ->
 
 
 def select_by_update(
-    r0_BD: Tensor, W_enc_MD: Tensor, b_enc_M: Tensor | None, W_dec_MD: Tensor, gram_MM: Tensor, rules: Rules
+    r0_BD: Tensor,
+    W_enc_MD: Tensor,
+    b_enc_M: Tensor | None,
+    W_dec_MD: Tensor,
+    gram_MM: Tensor,
+    rules: Rules,
+    excluded_B: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Activations [B, K], indices [B, K] and residual [B, D] by updating scores with rows of `gram_MM`, which is H."""
     tokens, (num_latents, width) = r0_BD.shape[0], W_enc_MD.shape
@@ -275,6 +281,8 @@ def select_by_update(
     for start in range(0, tokens, chunk):
         rows = slice(start, start + chunk)
         first = r0_BD[rows] @ W_enc_MD.T if b_enc_M is None else torch.addmm(b_enc_M, r0_BD[rows], W_enc_MD.T)
+        if excluded_B is not None:
+            first.scatter_(1, excluded_B[rows, None], FORBIDDEN.value)
         kernel = _update_on_chip if config.on_chip else _update_in_memory
         kernel[(first.shape[0],)](
             first, gram_MM, W_enc_MD, b_enc_M, W_dec_MD, error_scale, acts_BK[rows], indices_BK[rows],

@@ -19,7 +19,8 @@ METRICS = {
 }
 DATA = {
     "model": "language model", "hookpoint": "place in it", "dataset": "text", "dataset_config": "its configuration",
-    "dataset_split": "its split", "context_length": "tokens per sequence", "train_tokens": "training tokens, seen once",
+    "dataset_split": "its split", "context_length": "tokens per sequence", "train_tokens": "training tokens",
+    "epochs": "passes over them",
     "val_tokens": "held-out tokens, of other documents", "exclude_first": "first positions left out",
     "massive_multiple": "tokens left out of training: norm, in medians, above",
 }  # fmt: skip

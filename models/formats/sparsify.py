@@ -23,7 +23,12 @@ FIELDS = {
 }  # fmt: skip
 """What `cfg.json` may say: sparsify's fields of all versions, and ours."""
 WITHOUT_EFFECT = {"mp_encoder", "mp_untie", "mp_detach", "mp_aux", "per_step_loss", "normalize_encoder"}
-"""Fields of sparsify's branch mp-sae that are on by default, or for training, and mean nothing without a pursuit."""
+"""Fields of sparsify's branch mp-sae that are for training or for transcoders alone, on by default or not."""
+PURSUIT = {"matching_pursuit", "ito", "slice_decoder"}
+"""Fields of that branch that say which of the study's pursuits an autoencoder is; `slice_decoder` alone says nothing of
+one: it makes a transcoder's decoder longer, and an autoencoder's is a copy of the encoder."""
+BRANCH = {*PURSUIT, "slice_encoder"}
+OF_BRANCH = "of sparsify's branch mp-sae, of which only pursuits without slices of the encoder can be loaded; it "
 SAELENS_FILE = "sae_weights.safetensors"
 STORED = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """What weights may be stored as; in 8 bits they would mean nothing without scales."""
@@ -60,7 +65,7 @@ def save(coder: Coder, directory: Path, *, overwrite: bool = False) -> None:
     recipe = coder.cfg.recipe
     content = {
         "activation": "topk" if recipe.choice == "topk" else coder.cfg.variant,
-        "normalize_decoder": True,
+        "normalize_decoder": not recipe.free_decoder,
         "multi_topk": False,
         "skip_connection": recipe.skip,
         "transcode": recipe.transcode,
@@ -133,14 +138,14 @@ def _check_files(directory: Path) -> None:
 def _read_config(path: Path) -> dict[str, Any]:
     """`cfg.json`. Raises ValueError for what is no such file, and for fields that may mean something else."""
     content = read_object(path)
-    allowed = FIELDS if content.get("matching_pursuit") else FIELDS | WITHOUT_EFFECT
-    strange = [name for name, value in content.items() if name not in allowed and value]
-    strange.sort(key=lambda name: name != "matching_pursuit")
-    if strange:
+    allowed = FIELDS | WITHOUT_EFFECT
+    if "variant" not in content and content.get("matching_pursuit") is True:
+        allowed |= PURSUIT
+    if strange := [name for name, value in content.items() if name not in allowed and value]:
         raise ValueError(
-            f"{brief(strange[0])} {brief(content[strange[0]])} in {path}: no field of ours or of sparsify's, and may "
-            "change what the coder computes"
-            + (", as it does on the branch mp-sae" if "matching_pursuit" in strange else "")
+            f"{brief(strange[0])} {brief(content[strange[0]])} in {path}: "
+            + (OF_BRANCH if strange[0] in BRANCH else "no field of ours or of sparsify's, and ")
+            + "may change what the coder computes"
         )
     return content
 
@@ -150,12 +155,34 @@ def _sparsify_variant(path: Path, content: dict[str, Any]) -> str:
     for field, only in (("activation", "topk"), ("signed", False)):
         if content.get(field, only) != only:
             raise ValueError(f"{field} {content[field]!r} in {path}: only {only!r} can be loaded")
-    for field in ("skip_connection", "transcode"):
+    for field in ("skip_connection", "transcode", "normalize_decoder", "ito"):
         if not isinstance(value := content.get(field, False), bool):
             raise ValueError(f"{field} {value!r} in {path}: must be true or false")
+    if content.get("matching_pursuit", False):
+        return _study_variant(path, content)
     if content.get("skip_connection", False):
         return "sst"
     return "transcoder" if content.get("transcode", False) else "topk"
+
+
+def _study_variant(path: Path, content: dict[str, Any]) -> str:
+    """The variant of a pursuit of the branch mp-sae.
+
+    Raises ValueError for its transcoders and for those of its first commits, which are none of ours.
+    """
+    for field in ("transcode", "skip_connection"):
+        if content.get(field, False):
+            raise ValueError(
+                f"{field} True in {path}: with matching_pursuit only autoencoders can be loaded; transcoders of the "
+                "branch mp-sae compute what no variant does"
+            )
+    if "ito" not in content:
+        raise ValueError(
+            f"matching_pursuit True in {path}: without a field ito it is of one of the first four commits of the "
+            "branch mp-sae, which subtract b_dec otherwise; expected one of 780ee83 or later"
+        )
+    name = "ito-study" if content.get("ito", False) else "mp-study"
+    return name if content.get("normalize_decoder", False) else f"{name}-free-decoder"
 
 
 def _check_weights(path: Path, coder: Coder, weights: dict[str, Tensor]) -> None:

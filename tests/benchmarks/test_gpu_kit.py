@@ -13,6 +13,7 @@ from benchmarks.gpu import check, findings, packed_model
 from benchmarks.gpu.pack import pack
 from benchmarks.gpu.sizes import DRY
 from orchestrator.language_models.loading import LanguageModel
+from tests.support.waiting import wait_until
 
 HOOKPOINTS = ["layers.10", "layers.10.mlp", "layers.0"]
 
@@ -48,8 +49,11 @@ def test_every_stage_runs_dry_and_leaves_its_findings(packed: Path, tmp_path: Pa
     assert not [finding for finding in found if "failed" in finding]
     agreed = [finding["agreement_pct"] for finding in found if finding["stage"] == "right"]
     assert len(agreed) >= 10 and min(agreed) > 99
-    scored = [finding["val_fvu"] for finding in found if "val_fvu" in finding]
-    assert len(scored) >= 4 and all(0 < fvu < 1 for fvu in scored)
+    scored = [finding for finding in found if "val_fvu" in finding]
+    assert len(scored) >= 4
+    for cell in scored:  # a coder that has learnt nothing puts out the mean, or 0 where the output has no bias
+        nothing = 1 if cell["variant"] in ("topk", "mp") else 1 + cell["mean_share"]
+        assert 0 < cell["val_fvu"] < nothing, cell
     assert {"data_wait_pct", "tokens_per_second"} <= {key for finding in found for key in finding}
     page = (tmp_path / "out" / findings.PAGE).read_text(encoding="utf-8")
     assert all(f"## {stage}" in page for stage in stages)
@@ -62,16 +66,23 @@ def test_every_stage_runs_dry_and_leaves_its_findings(packed: Path, tmp_path: Pa
 def test_a_stage_that_hangs_costs_its_own_time_and_its_children_end(tmp_path: Path) -> None:
     child = tmp_path / "child"
     hang = f"sleep 1000 & echo $! > {child}; wait"
-    work = check.Work("loop", 20, ["sh", "-c", hang])
+    work = check.Work("loop", 10, ["sh", "-c", hang])
     options = check.Options(tmp_path, tmp_path / "out", 100, dry=True)
     options.out.mkdir()
     assert not check._run(work, options, time.monotonic() + 1000)
     told = findings.read(options.out)[0]
-    assert (told["name"], told["ended"]) == ("loop", "stopped after 20 s")
+    assert (told["name"], told["ended"]) == ("loop", "stopped after 10 s")
     pid = int(child.read_text())
-    assert not Path(f"/proc/{pid}").exists() or " Z " in Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    wait_until(lambda: _has_ended(pid), "the child of a stage that was stopped ends, too")
     assert check._run(work, options, time.monotonic() - 1)
     assert findings.read(options.out)[-1]["ended"] == "no time was left"
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        return " Z " in Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return True
 
 
 def test_a_line_that_a_killed_stage_left_unfinished_spoils_nothing(tmp_path: Path) -> None:

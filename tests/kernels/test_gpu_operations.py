@@ -52,7 +52,7 @@ def test_matching_pursuit(name, form, deterministic):
     if form == "update" and name in ("sliced", "per step"):
         return
     problem = make_problem(name)
-    r0, W_enc, b_enc, _, rules = problem
+    r0, W_enc, b_enc, _, rules, _ = problem
     torch.use_deterministic_algorithms(deterministic)
     try:
         outputs = matching_pursuit(r0, W_enc, b_enc, problem.decoder, rules.k, form=form, **problem.options())
@@ -63,7 +63,7 @@ def test_matching_pursuit(name, form, deterministic):
 
 
 def test_a_given_gram_is_used_in_the_dtype_it_is_made_in():
-    r0, W_enc, b_enc, W_dec, rules = make_problem("untied")
+    r0, W_enc, b_enc, W_dec, rules, _ = make_problem("untied")
     gram = decoder_gram(W_dec, W_enc)
     assert gram.dtype == torch.float16
     given = matching_pursuit(r0, W_enc, b_enc, W_dec, rules.k, gram=gram)
@@ -91,6 +91,6 @@ def test_float64_takes_the_other_back_end_and_screening_is_refused():
     problem = make_problem("untied")
     assert backend_of(problem.r0) is gpu
     assert backend_of(problem.r0.double()) is cpu
-    r0, W_enc, b_enc, W_dec, rules = problem
+    r0, W_enc, b_enc, W_dec, rules, _ = problem
     with pytest.raises(ValueError, match=r"^form is 'screen'"):
         matching_pursuit(r0, W_enc, b_enc, W_dec, rules.k, form="screen")

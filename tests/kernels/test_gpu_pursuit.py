@@ -22,7 +22,7 @@ TOLERANCE = 3e-6
 
 def problem(
     tokens: int, latents: int, width: int, rules: Rules, *, bias: float | None = 0.0, tied: bool = False,
-    per_step: bool = False, prepare: Callable[[Tensor, Tensor], None] | None = None,
+    per_step: bool = False, excluded: bool = False, prepare: Callable[[Tensor, Tensor], None] | None = None,
 ) -> PursuitProblem:  # fmt: skip
     """float32; decoder rows of unit norm near the encoder's, so that a pursuit has something to do in every step."""
     generator = torch.Generator().manual_seed(tokens + 3 * latents + 5 * width + rules.k)
@@ -35,16 +35,17 @@ def problem(
     W_dec = None if tied else torch.nn.functional.normalize(W_enc + 0.5 * noise / width**0.5, dim=-1)
     b_enc = None if bias is None else bias + 0.05 * torch.randn(latents, generator=generator)
     moved = (None if t is None else t.to(DEVICE) for t in (r0, W_enc, b_enc, W_dec))
-    return PursuitProblem(*moved, rules)
+    barred = torch.randint(latents, (tokens,), generator=generator).to(DEVICE) if excluded else None
+    return PursuitProblem(*moved, rules, barred)
 
 
 def update(case: PursuitProblem, dtype: torch.dtype = torch.float16) -> tuple[Tensor, Tensor, Tensor]:
     gram = case.decoder.to(dtype) @ case.W_enc.to(dtype).T
-    return select_by_update(case.r0, case.W_enc, case.b_enc, case.decoder, gram, case.rules)
+    return select_by_update(case.r0, case.W_enc, case.b_enc, case.decoder, gram, case.rules, case.excluded)
 
 
 def recompute(case: PursuitProblem, dtype: torch.dtype = torch.bfloat16) -> tuple[Tensor, Tensor, Tensor]:
-    return select_by_recompute(case.r0, case.W_enc, case.b_enc, case.decoder, case.rules, dtype)
+    return select_by_recompute(case.r0, case.W_enc, case.b_enc, case.decoder, case.rules, dtype, case.excluded)
 
 
 def zero_rows(r0: Tensor, W_enc: Tensor) -> None:
@@ -73,6 +74,8 @@ PLAIN = {
     "all negative": (3, 50, 16, Rules(k=4), {"bias": -100.0}),
     "zero rows": (4, 50, 16, Rules(k=4), {"prepare": zero_rows}),
     "zero rows without bias": (4, 50, 16, Rules(k=4), {"prepare": zero_rows, "bias": None}),
+    "excluded": (70, 40, 16, Rules(k=4), {"excluded": True}),
+    "excluded, all but one chosen": (3, 13, 5, Rules(k=12), {"excluded": True}),
     "twins": (4, 50, 16, Rules(k=6), {"prepare": twins, "bias": None}),
     "tied": (3, 90, 20, Rules(k=5), {"tied": True, "bias": None}),
     "repeats": (3, 20, 6, Rules(k=9, repeats=True), {}),

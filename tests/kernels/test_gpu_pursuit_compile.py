@@ -14,6 +14,7 @@ PLAIN = Rules(k=STEPS)
 RECOMPUTE = {
     "plain": (2**16, 36864, 576, PLAIN, "bf16"),
     "stopping": (2**16, 36864, 2048, Rules(k=STEPS, residual_threshold=1.0), "bf16"),
+    "excluded": (2**16, 36864, 576, PLAIN, "bf16"),
     "repeats": (2**16, 36864, 576, Rules(k=STEPS, repeats=True), "fp16"),
     "few latents": (2**16, 1000, 576, PLAIN, "bf16"),
     "few tokens": (4096, 36864, 2048, PLAIN, "bf16"),
@@ -54,9 +55,11 @@ def recompute_case(name: str, capability: int) -> aot.Case:
         fn=mp_recompute._recompute_kernel,
         signature=pointers
         | {"operands": f"*{operands}", "W_operands": f"*{operands}", "bits": "*i32", "indices": "*i64"}
+        | ({"excluded": "*i64"} if name == "excluded" else {})
         | {"B": size(tokens), "M": size(latents), "D": size(width), "WORDS": "i32", "K": "i32"}
         | {"threshold_squared": "fp32"},
-        constexprs=mp_recompute.constants(config, width, rules, DTYPES[operands], per_step=rules.sliced),
+        constexprs=mp_recompute.constants(config, width, rules, DTYPES[operands], per_step=rules.sliced)
+        | ({} if name == "excluded" else {"excluded": None}),
         num_warps=config.num_warps,
         num_stages=config.num_stages,
         maxnreg=mp_recompute.MAX_REGISTERS,

@@ -61,7 +61,7 @@ def forms_for(way: tuple[torch.dtype, bool, float], problem: PursuitProblem) -> 
 
 
 def run(problem: PursuitProblem, **options: object) -> tuple[Tensor, Tensor, Tensor]:
-    r0, W_enc, b_enc, _, rules = problem
+    r0, W_enc, b_enc, _, rules, _ = problem
     return matching_pursuit(r0, W_enc, b_enc, problem.decoder, rules.k, **problem.options(), **options)
 
 
@@ -80,7 +80,7 @@ def test_matching_pursuit_chooses_the_best_and_has_its_gradients(way, problem, d
 @given(problem=pursuit_problems(), detach=st.booleans())
 def test_matching_pursuit_in_float64_equals_the_reference(problem, detach):
     assume(problem.rules.k <= 9)  # random decoders overshoot, and rounding grows with every step
-    r0, W_enc, b_enc, _, rules = problem
+    r0, W_enc, b_enc, _, rules, _ = problem
     # twins tie, and a product of another shape breaks ties otherwise
     assume(len(W_enc) == 1 or not torch.equal(W_enc[len(W_enc) // 2], W_enc[0]))
     expected = reference.matching_pursuit(
@@ -93,6 +93,24 @@ def test_matching_pursuit_in_float64_equals_the_reference(problem, detach):
         assert_within(residual, expected[2], 1e-9, scale)
         active = expected[0] > 1e-12 * (1 + scale)
         assert torch.equal(indices[active], expected[1][active])
+
+
+def test_excluded_latents_may_lie_apart_in_memory_and_must_be_latents():
+    r0, W = torch.randn(5, 8), torch.randn(20, 8)
+    barred = torch.randint(20, (5, 3))
+    strided = matching_pursuit(r0, W, None, W, 3, excluded=barred[:, 1])
+    for one, other in zip(strided, matching_pursuit(r0, W, None, W, 3, excluded=barred[:, 1].clone()), strict=True):
+        assert torch.equal(one, other)
+    for wrong, said in (
+        (barred[:, 1] + 20, r"^excluded has values from \d+ to \d+; expected 0 to 19$"),
+        (barred, r"^excluded is torch.int64 of shape \[5, 3\] on cpu; expected torch.int64 of \[5\] on cpu$"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            matching_pursuit(r0, W, None, W, 3, excluded=wrong)
+    with pytest.raises(ValueError, match=r"^k is 20; expected 1 to 19 where a latent is excluded$"):
+        matching_pursuit(r0, W, None, W, 20, excluded=barred[:, 1])
+    with pytest.raises(ValueError, match=r"^excluded is given; expected None with repeats or slices$"):
+        matching_pursuit(r0, W, None, W, 3, excluded=barred[:, 1], repeats=True)
 
 
 @st.composite

@@ -13,7 +13,7 @@ from tests.support.pursuits import PursuitProblem, assert_is_a_pursuit
 
 
 def screen(problem: PursuitProblem, operands: torch.dtype | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    r0, W_enc, b_enc, _, rules = problem
+    r0, W_enc, b_enc, _, rules, _ = problem
     return matching_pursuit(
         r0, W_enc, b_enc, problem.decoder, rules.k, form="screen", operands=operands, **problem.options()
     )

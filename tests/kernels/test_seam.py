@@ -94,7 +94,7 @@ def test_torch_compile_sees_whole_operations(compiler):
 def test_registered_operators_are_what_torch_expects_of_them():
     x, W, b = leaves(torch.randn(6, 8), torch.randn(40, 8), torch.randn(40), dtype=torch.float32)
     indices = torch.randint(0, 40, (6, 3))
-    pursuit = (x, W, b, leaves(W, dtype=torch.float32)[0], None, 3, False, False, 0.0, "auto", None, False, False)
+    pursuit = (x, W, b, leaves(W, dtype=torch.float32)[0], None, 3, False, False, 0.0, "auto", None, False, False, None)
     tests = ["test_schema", "test_autograd_registration", "test_faketensor"]
     torch.library.opcheck(torch.ops.pursuit.matching_pursuit, pursuit, test_utils=tests)
     torch.library.opcheck(torch.ops.pursuit.topk_encode, (x, W, b, 3, None), test_utils=tests)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import Tensor
 
 from models import VARIANTS
 from models.evaluation import Evaluation, FvuSum
@@ -51,6 +52,10 @@ MASSIVE = {
 }
 
 
+def mean_share(y: Tensor) -> float:
+    return float(y.mean(dim=0).pow(2).sum() / (y - y.mean(dim=0)).pow(2).sum(dim=1).mean())
+
+
 @pytest.mark.parametrize("massive", MASSIVE)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_evaluation_equals_direct_computation(variant, massive):
@@ -69,6 +74,7 @@ def test_evaluation_equals_direct_computation(variant, massive):
         {
             "val/fvu": float(plain_fvu(y[ordinary].double(), out[ordinary])),
             "val/fvu_with_massive": float(plain_fvu(y.double(), out)),
+            "val/mean_share": mean_share(y[ordinary].double()),
             "val/tokens": int(ordinary.sum()),
             "val/massive_tokens": int(massive_B.sum()),
             "l0": int((acts != 0).sum()) / 60,
@@ -81,7 +87,7 @@ def test_evaluation_equals_direct_computation(variant, massive):
 def test_evaluation_of_nothing_has_no_figures():
     evaluation = Evaluation(make_coder())
     empty = {"val/tokens": 0, "val/massive_tokens": 0}
-    nothing = dict.fromkeys(["val/fvu", "val/fvu_with_massive", "l0"], float("nan")) | empty
+    nothing = dict.fromkeys(["val/fvu", "val/fvu_with_massive", "val/mean_share", "l0"], float("nan")) | empty
     assert evaluation.metrics() == pytest.approx(nothing, nan_ok=True)
     evaluation.add(torch.zeros(0, 10), torch.zeros(0, dtype=torch.bool))
     assert evaluation.metrics() == pytest.approx(nothing, nan_ok=True)

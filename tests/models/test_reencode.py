@@ -46,6 +46,8 @@ def test_a_pursuit_on_a_frozen_decoder_equals_its_definition(frozen, variant, k)
 def test_every_autoencoder_with_one_decoder_can_be_encoded_anew(frozen, tmp_path):
     options = {"residual_threshold": 1.0} if frozen == "mp-tied" else {}
     coder, x = make_coder(variant=frozen, **options), make_tokens(20)
+    if VARIANTS[frozen].free_decoder:  # longer rows would be refused by matching pursuit
+        coder.W_dec.data /= 1.05 * coder.W_dec.data.norm(dim=1, keepdim=True)
     errors = {name: float(reencode(coder, name)(x).fvu.detach()) for name in PURSUITS}
     assert errors["omp"] < errors["mp"] * 1.02 and errors["ito"] < errors["mp"] * 1.1
     saved = reencode(coder, "omp", 4)

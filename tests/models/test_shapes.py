@@ -134,7 +134,7 @@ def test_a_coder_without_values_tells_shapes(variant: str) -> None:
     assert torch.equal(coder(x).sae_out, make_coder(variant=variant, scale=0.5)(x).sae_out)
 
 
-@pytest.mark.parametrize("variant", ["topk", "mp", "mp-big-decoder", "sst"])
+@pytest.mark.parametrize("variant", ["topk", "mp", "mp-big-decoder", "mp-study", "sst"])
 def test_a_compiled_coder_computes_the_same(variant: str) -> None:
     coder, x = make_coder(variant=variant), make_tokens(8)
     compiled = torch.compile(coder, backend="eager", fullgraph=True)

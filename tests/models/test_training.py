@@ -86,7 +86,11 @@ def test_the_gradient_of_a_step_is_that_of_the_fvu_of_its_batch(variant):
 def is_unit(variant: str, name: str) -> bool:
     """Whether rows of this parameter are held at length 1."""
     recipe = VARIANTS[variant]
-    held = {"W_sub": True, "W_dec": not recipe.transcode, "encoder.weight": recipe.unit_encoder}
+    held = {
+        "W_sub": True,
+        "W_dec": not (recipe.transcode or recipe.free_decoder),
+        "encoder.weight": recipe.unit_encoder,
+    }
     return held.get(name, False)
 
 
@@ -156,9 +160,11 @@ def test_initialise_centres_and_scales(variant):
     scaled = sample * coder.input_scale
     assert float((scaled - scaled.mean(dim=0)).pow(2).sum(dim=1).mean()) == pytest.approx(WIDTH, rel=1e-5)
     output = sample if target is None else target
-    mean = coder.decode(torch.zeros(1, 1), torch.zeros(1, 1, dtype=torch.int64), torch.zeros(1, WIDTH))[0]
+    mean = torch.zeros(WIDTH) if coder.b_dec is None else coder.b_dec.detach() / coder.output_scale
     expected = output.mean(dim=0) if recipe.centred else torch.zeros(WIDTH)
-    torch.testing.assert_close(mean.detach(), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(mean, expected, rtol=1e-4, atol=1e-4)
+    written = coder.decode(torch.zeros(1, 1), torch.zeros(1, 1, dtype=torch.int64), torch.zeros(1, WIDTH))[0]
+    torch.testing.assert_close(written.detach(), torch.zeros(WIDTH) if recipe.study else mean)
     if not recipe.transcode:
         return
     assert not coder.W_dec.any() and (coder.W_skip is None or not coder.W_skip.any())
@@ -282,7 +288,8 @@ def test_a_hundred_steps_learn_what_holds_for_tokens_not_seen(variant):
     target = target_of(trainer, held_out)
     target = held_out if target is None else target
     fvu = held_out_fvu(target, trainer.coder(held_out, target).sae_out.detach())
-    assert fvu < 0.45
+    # The study's refit moves on encoder rows, which free rows of the decoder soon are not.
+    assert fvu < (0.95 if variant == "ito-study-free-decoder" else 0.45)
     if trainer.coder.W_skip is not None and not trainer.coder.cfg.recipe.one_scale:
         x = torch.cat([held_out, torch.ones(len(held_out), 1)], dim=1)
         assert fvu < held_out_fvu(target, x @ torch.linalg.lstsq(x, target).solution), "latents add to a linear map"

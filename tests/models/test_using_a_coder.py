@@ -158,9 +158,8 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "k null": (lambda place: edited(place, k=None), r"\S+cfg\.json: k None: must be a whole number"),
     "k as text": (lambda place: edited(place, k="4"), r"\S+cfg\.json: k '4': must be a whole number"),
     "the study's branch": (
-        lambda place: edited(place, variant=..., activation="topk", matching_pursuit=True),
-        r"matching_pursuit True in \S+cfg\.json: no field of ours or of sparsify's, and may change what the coder "
-        "computes, as it does on the branch mp-sae",
+        lambda place: edited(place, variant=..., activation="topk", matching_pursuit=True, slice_encoder=True),
+        r"slice_encoder True in \S+cfg\.json: of sparsify's branch mp-sae, of which only pursuits without .*",
     ),
     "a field of a later version": (lambda place: edited(place, gated=True), r"gated True in \S+cfg\.json: no field .*"),
     "no JSON": (

@@ -22,6 +22,10 @@ PARAMETERS = {
     "ito": "encoder.weight encoder.bias W_dec* b_dec",
     "omp": "W_dec* b_dec",
     "mp-uncentred": "encoder.weight encoder.bias W_dec*",
+    "mp-study": "encoder.weight encoder.bias W_dec* b_dec",
+    "mp-study-free-decoder": "encoder.weight encoder.bias W_dec b_dec",
+    "ito-study": "encoder.weight encoder.bias W_dec* b_dec",
+    "ito-study-free-decoder": "encoder.weight encoder.bias W_dec b_dec",
     "transcoder": "encoder.weight encoder.bias W_dec b_dec",
     "sst": "encoder.weight encoder.bias W_dec W_skip b_dec",
     "mp-transcoder": "encoder.weight* encoder.bias W_dec W_skip b_dec b_in",
@@ -63,8 +67,8 @@ def test_how_a_new_coder_starts(variant):
 
 @st.composite
 def recipe_flags(draw: st.DrawFn) -> dict[str, object]:
-    flags = {name: draw(st.booleans(), label=name) for name in ("tied", "repeats", "sliced", "step_decoders")}
-    flags |= {name: draw(st.booleans(), label=name) for name in ("unit_encoder", "transcode", "skip")}
+    flags = {name: draw(st.booleans(), label=name) for name in ("tied", "repeats", "sliced", "step_decoders", "study")}
+    flags |= {name: draw(st.booleans(), label=name) for name in ("unit_encoder", "transcode", "skip", "free_decoder")}
     flags["choice"] = draw(st.sampled_from(["topk", "pursuit", "pursuit", "lasso"]), label="choice")
     flags["subtraction"] = draw(st.sampled_from(["decoder", "encoder", "separate"]), label="subtraction")
     flags["refit"] = draw(st.sampled_from(["none", "gradient", "least-squares"]), label="refit")
@@ -101,6 +105,11 @@ REFUSED = {
     "refit with repeats": {"choice": "pursuit", "refit": "gradient", "repeats": True},
     "refit with a decoder per step": {"choice": "pursuit", "refit": "gradient", "step_decoders": True},
     "unknown choice": {"choice": "relu"},
+    "the study's pursuit without a bias": {"choice": "pursuit", "study": True, "centred": False},
+    "the study's pursuit in slices": {"choice": "pursuit", "study": True, "sliced": True},
+    "topk as the study's pursuit": {"study": True},
+    "tied rows of any length": {"choice": "pursuit", "tied": True, "free_decoder": True},
+    "a transcoder with rows of any length": {"transcode": True, "free_decoder": True},
 }
 
 

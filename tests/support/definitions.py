@@ -37,6 +37,9 @@ def plain_encode(
     if recipe.choice == "topk":
         return *reference.topk_encode(scaled, W_enc, b_enc, k), scaled
     subtracted = {"decoder": weights["W_dec"], "encoder": W_enc, "separate": weights.get("W_sub")}[recipe.subtraction]
+    if recipe.study:
+        b_dec, refit = weights["b_dec"], recipe.refit == "gradient"
+        return reference.study_pursuit(scaled, b_dec, W_enc, b_enc, subtracted, k, refit=refit)
     if recipe.refit == "least-squares":
         return reference.orthogonal_pursuit(scaled, weights["W_dec"], k)
     if recipe.refit == "gradient":
@@ -51,10 +54,12 @@ def plain_encode(
 def plain_decode(
     coder: SparseCoder, weights: dict[str, Tensor], acts: Tensor, indices: Tensor, x: Tensor | None = None
 ) -> Tensor:
-    """`Σ_i a_i W_dec[j_i] + W_skip x + b_dec`, in the units of the target."""
+    """`Σ_i a_i W_dec[j_i] + W_skip x + b_dec`, in the units of the target; the study's code leaves `b_dec` out."""
     W_dec = weights["W_dec"]
     rows = [W_dec[i][j] if W_dec.ndim == 3 else W_dec[j] for i, j in enumerate(indices.T)]
-    out = sum((a[:, None] * row for a, row in zip(acts.T, rows, strict=True)), weights.get("b_dec", torch.zeros(())))
+    out = sum((a[:, None] * row for a, row in zip(acts.T, rows, strict=True)), torch.zeros(()))
+    if "b_dec" in weights and not coder.cfg.recipe.study:
+        out = out + weights["b_dec"]
     if "W_skip" in weights:
         out = out + (coder.input_scale * x) @ weights["W_skip"].T
     return out / target_scale(coder)

@@ -22,11 +22,13 @@ class PursuitProblem(NamedTuple):
     b_enc: Tensor | None
     W_dec: Tensor | None
     rules: Rules
+    excluded: Tensor | None = None
+    """A latent that each token may not choose, [B]."""
 
     def leaves(self, dtype: torch.dtype, device: str = "cpu") -> "PursuitProblem":
         """A copy whose tensors are leaves that want gradients."""
         copies = [None if t is None else leaves(t.to(device), dtype=dtype)[0] for t in self[:4]]
-        return PursuitProblem(*copies, self.rules)
+        return PursuitProblem(*copies, self.rules, None if self.excluded is None else self.excluded.to(device))
 
     @property
     def decoder(self) -> Tensor:
@@ -36,7 +38,8 @@ class PursuitProblem(NamedTuple):
     def options(self) -> dict[str, object]:
         """Keyword options for `matching_pursuit` and its reference."""
         rules = self.rules
-        return {"repeats": rules.repeats, "sliced": rules.sliced, "residual_threshold": rules.residual_threshold}
+        options = {"repeats": rules.repeats, "sliced": rules.sliced, "residual_threshold": rules.residual_threshold}
+        return options | {"excluded": self.excluded}
 
 
 @st.composite
@@ -70,7 +73,10 @@ def pursuit_problems(draw: st.DrawFn, plain: bool = False) -> PursuitProblem:
         sliced="sliced" in kind,
         residual_threshold=0.0 if plain else draw(st.sampled_from([0.0, 0.0, 0.7 * width**0.5]), label="threshold"),
     )
-    return PursuitProblem(x, W_enc, b_enc, W_dec, rules)
+    excluded = None
+    if not (plain or rules.repeats or rules.sliced) and k < latents and draw(st.booleans(), label="excluded"):
+        excluded = torch.randint(latents, (tokens,), generator=generator)
+    return PursuitProblem(x, W_enc, b_enc, W_dec, rules, excluded)
 
 
 class Replay(NamedTuple):
@@ -88,6 +94,8 @@ def replay(problem: PursuitProblem, indices: Tensor, detach_residual: bool = Fal
     """The pursuit that makes the given choices."""
     rules, latents = problem.rules, problem.W_enc.shape[0]
     residual, forbidden = problem.r0, torch.zeros(len(indices), latents, dtype=torch.bool, device=indices.device)
+    if problem.excluded is not None:
+        forbidden.scatter_(1, problem.excluded[:, None], True)
     row = problem.W_enc.detach().norm(dim=1).max()
     scale = residual.detach().norm(dim=1) * row
     acts, short = [], []
@@ -118,7 +126,8 @@ def assert_is_a_pursuit(
     problem: PursuitProblem, acts: Tensor, indices: Tensor, residual: Tensor, tolerance: float
 ) -> None:
     """Every choice is the best allowed one up to rounding, and activations and residual are those of the choices."""
-    exact = PursuitProblem(*(None if t is None else t.detach().double().cpu() for t in problem[:4]), problem.rules)
+    tensors = (None if t is None else t.detach().double().cpu() for t in problem[:4])
+    exact = PursuitProblem(*tensors, problem.rules, None if problem.excluded is None else problem.excluded.cpu())
     assert indices.min() >= 0
     assert indices.max() < exact.W_enc.shape[0]
     expected = replay(exact, indices.cpu())

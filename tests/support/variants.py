@@ -18,9 +18,8 @@ SETTINGS = settings(
 def unit_parameters(coder: SparseCoder) -> set[str]:
     """Parameters whose rows are to be held at length 1."""
     recipe = coder.cfg.recipe
-    held = (
-        {"W_sub"} | (set() if recipe.transcode else {"W_dec"}) | ({"encoder.weight"} if recipe.unit_encoder else set())
-    )
+    decoder = set() if recipe.transcode or recipe.free_decoder else {"W_dec"}
+    held = {"W_sub"} | decoder | ({"encoder.weight"} if recipe.unit_encoder else set())
     return held & dict(coder.named_parameters()).keys()
 
 

@@ -32,6 +32,7 @@ typedef struct {
     const float *latent_grain; /* [M] what 1 in an int8 row of W_enc stands for; NULL unless INT8 */
     const float *token_grain;  /* [T] the same of residuals */
     const i64 *tokens;    /* [T] row of each token in the arrays below */
+    const i64 *excluded;  /* [B] a latent that the token may not choose, or NULL */
     float *residual;      /* [B, D] */
     float *acts;          /* [B, K] */
     i64 *indices;         /* [B, K] */

@@ -82,6 +82,7 @@ static void pursue_by_screening(const Problem *p, i64 row, Scratch *w) {
     Error error = error_of_token(p, row, norm);
     if (!p->repeats)
         for (i64 i = 0; i < step; i++) w->score[chosen[i]] = NEVER;
+    if (p->excluded) w->score[p->excluded[token]] = NEVER;
     float best_score = largest(w->score, p->M), ahead = 3 * fmaxf(best_score, 0);
     float unsure = error.per_grain * p->largest_grain_share + error.per_reach, expected = slack_of(p, ahead, unsure);
     make_keys(p, w, error, best_score, expected);

@@ -76,6 +76,7 @@ static void pursue_by_update(const Problem *p, i64 row, Scratch *w) {
         give_up(p, token, 0);
         return;
     }
+    if (p->excluded) w->score[p->excluded[token]] = NEVER;
     float moved = dot(r, r, D), path = sqrtf(moved), highest = largest_magnitude(w->score, p->M), a = 0;
     i64 j = 0;
     for (i64 step = 0; step < p->K; step++) {

