@@ -1,17 +1,7 @@
-"""Exceptions by what they mean: a person's mistake, a machine's failure that may pass, or one that would repeat."""
+"""A person's mistakes, and how any error is told in one line."""
 
 import difflib
 from collections.abc import Collection
-
-import torch
-
-MACHINE_ERRORS: tuple[type[BaseException], ...] = (
-    OSError,  # disks and networks
-    MemoryError,
-    torch.AcceleratorError,
-    torch.OutOfMemoryError,
-)
-"""What another attempt, perhaps on another machine, may not meet. Ray has errors of its own for lost processes."""
 
 _LONGEST = 60
 

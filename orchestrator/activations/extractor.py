@@ -10,7 +10,8 @@ import pyarrow as pa
 import torch
 
 from orchestrator.activations.tables import ActivationError, ShardSpec, read_table, to_table, write_table
-from orchestrator.errors import MACHINE_ERRORS, one_line
+from orchestrator.errors import one_line
+from orchestrator.machine_errors import MACHINE_ERRORS
 
 log = logging.getLogger(__name__)
 
@@ -28,14 +29,14 @@ class Extractor:
         self.spec, self.cache_dir = spec, Path(cache_dir) if cache_dir else None
         self.load = LanguageModel.load
         self.model: LanguageModel | None = None
+        self._said_unreadable = False
 
     def extract(self, tokens_NL: np.ndarray, first_sequence: int) -> list[Any]:
         """One result per hookpoint, a table or the ActivationError that replaces it, and a summary of the work."""
         results: dict[str, pa.Table | ActivationError] = {}
         if self.cache_dir:
             for name in self.spec.hookpoints:
-                file = self.spec.file(self.cache_dir, name, tokens_NL)
-                if (table := read_table(file, name, self.spec.dtype, tokens_NL)) is not None:
+                if (table := self._read(self.spec.file(self.cache_dir, name, tokens_NL), name, tokens_NL)) is not None:
                     results[name] = table
         missing = [name for name in self.spec.hookpoints if name not in results]
         if missing:
@@ -47,6 +48,16 @@ class Extractor:
                 for name in missing:
                     results[name] = self._store(captured.pop(name), tokens_NL, name, first_sequence)
         return [*(results[name] for name in self.spec.hookpoints), {"computed": bool(missing)}]
+
+    def _read(self, file: Path, name: str, tokens_NL: np.ndarray) -> pa.Table | None:
+        """The table kept there; None where there is none, or none that can be read."""
+        try:
+            return read_table(file, name, self.spec.dtype, tokens_NL)
+        except OSError as error:
+            if not self._said_unreadable:
+                log.warning("--cache-dir %s: what cannot be read is computed again: %s", self.cache_dir, error)
+            self._said_unreadable = True
+            return None
 
     def _capture(self, tokens_NL: np.ndarray, hookpoints: list[str]) -> dict[str, torch.Tensor]:
         """Raises ActivationError for what would happen again; what a machine or a network did is raised as it is."""

@@ -9,6 +9,10 @@ ATTEMPTS = 5
 """Times a lost shard is asked for again before the trial gives up."""
 
 
+LOOK_SECONDS = 60.0
+"""So often a reader that waits asks whether what it waits for can still come."""
+
+
 def tables_of(broker: Any, split: str, index: int, hookpoints: Sequence[int], upcoming: list[int]) -> list[Any]:
     """What the broker has for the `hookpoints` (by position) of one shard: tables, or errors that take their place.
 
@@ -20,8 +24,21 @@ def tables_of(broker: Any, split: str, index: int, hookpoints: Sequence[int], up
         references = ray.get(broker.shard.remote(split, index, upcoming))
         wanted = [references[place] for place in hookpoints]
         try:
-            return list(ray.get(wanted))
+            return when_there(broker, wanted)
         except (ray.exceptions.ObjectLostError, ray.exceptions.RayActorError):
             if attempt == ATTEMPTS:
                 raise
             broker.forget.remote(split, index, wanted[0].hex())
+
+
+def when_there(broker: Any, wanted: list[Any]) -> list[Any]:
+    """What the references stand for; blocks until then. Raises ObjectLostError where their broker has died.
+
+    Ray does not always: a reference that arrives while its owner dies may be waited for without end.
+    """
+    while True:
+        try:
+            return list(ray.get(wanted, timeout=LOOK_SECONDS))
+        except ray.exceptions.GetTimeoutError:
+            if not ray.get(broker.began.remote(wanted[0].hex())):
+                raise ray.exceptions.OwnerDiedError(wanted[0].hex(), b"", "") from None

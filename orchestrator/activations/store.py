@@ -63,6 +63,8 @@ class Broker:
         self.kept: Kept[list[Any]] = Kept(self._most(), self._start)
         self.counts = {"computed": 0, "from_disk": 0, "again": 0}
         self.made: set[Key] = set()
+        self.references: set[str] = set()
+        """Of all that was begun, in hex."""
 
     def _most(self) -> int:
         """Shards that fit into the budget."""
@@ -87,6 +89,10 @@ class Broker:
         if any(reference.hex() == lost for reference in self.kept.shards.get(key, ())):
             self.kept.drop(key)
 
+    async def began(self, reference: str) -> bool:
+        """Whether a reference, in hex, is of this broker, and not of one before it that died."""
+        return reference in self.references
+
     async def counters(self) -> dict[str, int]:
         """What happened so far: `shards_*` counts and bytes kept."""
         counts = {f"shards_{name}": value for name, value in (self.counts | self.kept.counts).items()}
@@ -102,6 +108,7 @@ class Broker:
         results = len(self.cfg.spec.hookpoints) + 1
         tables: list[Any]
         *tables, summary = self.extractors[worker].extract.options(num_returns=results).remote(tokens_NL, first)
+        self.references.update(table.hex() for table in tables)
         self.queued[worker] += 1
         self.given[worker] += 1
         asyncio.get_running_loop().create_task(self._settle(key, tables, worker, summary))

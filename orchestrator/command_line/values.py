@@ -48,7 +48,8 @@ def _check_number(flag: Flag, word: str, given: Sequence[str], number: Callable[
     if _is(number, word):
         return
     parts = [part for each in given for part in _SEPARATORS.split(each) if part]
-    if flag.many and len(parts) > 1 and all(_is(number, part) for part in parts):
+    decimal_comma = number is float and re.fullmatch(r"[+-]?0?,\d+(e[+-]?\d+)?", word)
+    if flag.many and not decimal_comma and len(parts) > 1 and all(_is(number, part) for part in parts):
         what = "whole numbers" if number is int else "numbers"
         raise UserError(f"{flag.name} {shown(word)}: {what} are {_apart(flag, parts)}")
     meant = _meant(word, number)

@@ -17,7 +17,7 @@ from orchestrator.comparison.report import Report, report_on
 from orchestrator.errors import UserError
 from orchestrator.grid.base_config import BaseConfig
 from orchestrator.storage.address import home_of
-from orchestrator.tracking.mlflow_store import default_uri
+from orchestrator.tracking.addresses import default_uri
 from orchestrator.tracking.reader import read_sweeps
 
 FORMATS: dict[str, Callable[[Report], str]] = {

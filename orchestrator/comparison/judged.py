@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.comparison.points import BASELINES, FVU, Arm, Point, seeds_of, trials_of
+from orchestrator.comparison.points import BASELINES, FVU, Arm, Point, base_of, seeds_of, trials_of
 from orchestrator.comparison.settings import Settings, elsewhere, same_order, same_training
 from orchestrator.comparison.verdict import Difference, Summary, Verdict, difference, summary, verdict
-from orchestrator.tracking.records import TrialRecord
+from orchestrator.tracking.records import TrialRecord, by_numbers
 
 Trials = Mapping[int, TrialRecord]
 """The trials of one arm at one point, by seed."""
@@ -58,11 +58,10 @@ def judge(sweeps: Mapping[str, Sequence[TrialRecord]]) -> list[Cell]:
     """A cell for each point, in the order of places, sizes and k; `sweeps` are records by name."""
     found = trials_of(sweeps)
     variants = list(dict.fromkeys(arm.variant for arms in found.values() for arm in arms))
-    order = {name: (name not in BASELINES, index) for index, name in enumerate(variants)}
+    order = {name: (base_of(name) not in BASELINES, index) for index, name in enumerate(variants)}
     names = list(sweeps)
-    hookpoints = list(dict.fromkeys(point.hookpoint for point in found))  # records have them in order
     cells = []
-    for point in sorted(found, key=lambda p: (p.model, p.transcode, hookpoints.index(p.hookpoint), *p[2:4])):
+    for point in sorted(found, key=lambda p: (p.model, p.transcode, by_numbers(p.hookpoint), *p[2:4])):
         arms = sorted(found[point].items(), key=lambda item: (order[item[0].variant], names.index(item[0].sweep)))
         cells.append(_cell(point, dict(arms)))
     return cells

@@ -1,7 +1,8 @@
 """Trials put beside each other where they can be compared: the same input, size and k."""
 
+import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from models.variants import VARIANTS
@@ -37,8 +38,30 @@ class Arm(NamedTuple):
 
 
 def in_sweep(variant: str, sweep: str) -> str:
-    """What a variant is called where other sweeps have it too; `point_of` still knows what it is."""
+    """What a variant is called where other sweeps have it too, or other rates; `base_of` still knows what it is."""
     return f"{variant}{OF_SWEEP}{sweep})"
+
+
+def base_of(variant: str) -> str:
+    """The variant of the registry that something is called after."""
+    return variant.partition(OF_SWEEP)[0]
+
+
+def rates_of(records: Sequence[TrialRecord]) -> set[str | None]:
+    """The learning rates of trials."""
+    return {record.settings.get("lr") for record in records}
+
+
+def by_rate(records: Sequence[TrialRecord], *, always: bool = False) -> list[TrialRecord]:
+    """Variants named with their learning rate where a sweep has several: what is compared is a variant at one."""
+    if len(rates_of(records)) < 2 and not always:
+        return list(records)
+    return [replace(each, variant=in_sweep(each.variant, f"lr {each.settings.get('lr')}")) for each in records]
+
+
+def at_any_rate(arm: Arm) -> Arm:
+    """What several rates of one variant in one sweep have in common, whichever of `by_rate` it is."""
+    return arm._replace(variant=re.sub(r" \(lr [^()]*\)", "", arm.variant))
 
 
 @dataclass(frozen=True)
@@ -51,7 +74,7 @@ class Comparison:
     def arms(self) -> list[Arm]:
         """Of all points; baselines first."""
         found = dict.fromkeys(arm for arms in self.values.values() for arm in arms)
-        return sorted(found, key=lambda arm: arm.variant not in BASELINES)
+        return sorted(found, key=lambda arm: base_of(arm.variant) not in BASELINES)
 
     @property
     def seeds(self) -> int:
@@ -84,7 +107,7 @@ def compare(sweeps: Mapping[str, Sequence[TrialRecord]], metric: str = FVU) -> C
 
 def point_of(record: TrialRecord) -> Point:
     """Where a trial can be compared with others."""
-    recipe = VARIANTS.get(record.variant.partition(OF_SWEEP)[0])
+    recipe = VARIANTS.get(base_of(record.variant))
     transcode = recipe is not None and recipe.transcode
     return Point(record.model, record.hookpoint, record.expansion_factor, record.k, transcode)
 

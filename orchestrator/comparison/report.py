@@ -6,7 +6,7 @@ from functools import cached_property
 
 from orchestrator.comparison.judged import Cell, Row, judge
 from orchestrator.comparison.labels import labels
-from orchestrator.comparison.points import FVU, Arm, in_sweep
+from orchestrator.comparison.points import FVU, Arm, by_rate, in_sweep, rates_of
 from orchestrator.comparison.scores import PREFIX, scorers_of
 from orchestrator.comparison.settings import MODEL, Differences, differences
 from orchestrator.comparison.table import ONE_SEED
@@ -54,7 +54,9 @@ def report_on(sweeps: Sequence[TrackedSweep]) -> Report:
     if not any(FVU in record.metrics for found in records.values() for record in found):
         named = ", ".join(repr(sweep.name) for sweep in sweeps)
         raise UserError(f"run {named}: no trial has finished, so there is nothing to compare")
-    return Report(by_label, judge(records), differences(records))
+    several = any(len(rates_of(found)) > 1 for found in records.values())
+    told_apart = {label: by_rate(found, always=several) for label, found in records.items()}
+    return Report(by_label, judge(told_apart), differences(records))
 
 
 def headings(report: Report) -> list[str]:

@@ -4,7 +4,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from orchestrator.comparison.points import FVU, place_name, point_of
-from orchestrator.tracking.records import TrialRecord
+from orchestrator.scores.inference import OWN, WITH_OTHERS
+from orchestrator.scores.inference import PREFIX as INFERENCE
+from orchestrator.tracking.records import TrialRecord, by_numbers
 from orchestrator.tracking.views import CE_RECOVERED
 
 PREFIX = "autointerp/"
@@ -19,7 +21,7 @@ def score_rows(records: Sequence[TrialRecord]) -> list[list[str]]:
     scorers = sorted({scorer for record in scored for scorer in scorers_of(record.metrics)})
     head = ["hookpoint", "expansion", "k", "variant", "seed", "FVU", "CE recovered", "dead %"]
     rows = [[*head, *(f"{scorer} (95 %), n" for scorer in scorers)]]
-    for record in sorted(scored, key=lambda row: (row.model, row.hookpoint, row.expansion_factor, row.k)):
+    for record in _by_place(scored):
         axes = (record.expansion_factor, record.k, record.variant, record.seed)
         metrics = record.metrics
         rows.append(
@@ -32,6 +34,22 @@ def score_rows(records: Sequence[TrialRecord]) -> list[list[str]]:
     return rows
 
 
+def inference_rows(records: Sequence[TrialRecord]) -> list[list[str]]:
+    """A header, and a row for every trial whose dictionary was tried with other encoders; empty where none was."""
+    points = {point_of(record) for record in records}
+    tried = [record for record in records if OWN in record.metrics]
+    names = [name for name in WITH_OTHERS if any(name in record.metrics for record in tried)]
+    if not names:
+        return []
+    headings = [name.removeprefix(INFERENCE).removesuffix("/fvu") for name in (OWN, *names)]
+    rows = [["hookpoint", "expansion", "k", "dictionary", "seed", *headings]]
+    for record in _by_place(tried):
+        axes = (record.expansion_factor, record.k, record.variant, record.seed)
+        values = (_number(record.metrics, name, 4) for name in (OWN, *names))
+        rows.append([place_name(point_of(record), points), *map(str, axes), *values])
+    return rows
+
+
 def is_scored(metrics: Mapping[str, float]) -> bool:
     """Whether there is a metric that scoring alone gives."""
     return CE_RECOVERED in metrics or bool(scorers_of(metrics))
@@ -40,6 +58,10 @@ def is_scored(metrics: Mapping[str, float]) -> bool:
 def scorers_of(metrics: Iterable[str]) -> list[str]:
     """Names of the scorers that metrics are of."""
     return sorted({key.split("/")[1] for key in metrics if key.startswith(PREFIX) and key.endswith("/mean")})
+
+
+def _by_place(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    return sorted(records, key=lambda r: (r.model, by_numbers(r.hookpoint), r.expansion_factor, r.k))
 
 
 def _number(metrics: Mapping[str, float], name: str, digits: int) -> str:

@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 
-from orchestrator.comparison.points import Arm, Comparison, Point, Seeds, compare, place_name
+from orchestrator.comparison.points import Arm, Comparison, Point, Seeds, at_any_rate, compare, place_name
 from orchestrator.comparison.verdict import summary, verdict
-from orchestrator.tracking.records import TrialRecord
+from orchestrator.tracking.records import TrialRecord, by_numbers
 
 ONE_SEED = "One seed: another may well turn a small lead around."
 SEVERAL_SEEDS = (
     "Mean ± standard deviation of {} seeds; the lead with its 95 % interval, paired by seed, and a winner where all of "
     "it is above 0."
 )
+
+
+BEST_RATE = " A variant is judged at the learning rate that is best for it on the same held-out text."
 
 
 def comparison_table(records: Sequence[TrialRecord]) -> str:
@@ -21,14 +24,16 @@ def comparison_table(records: Sequence[TrialRecord]) -> str:
 
 def comparison_rows(comparison: Comparison) -> list[list[str]]:
     """The table's header, and its row for every point."""
-    points = sorted(comparison.values, key=lambda point: (point.model, point.transcode, *point[1:4]))
+    points = sorted(comparison.values, key=lambda p: (p.model, p.transcode, by_numbers(p.hookpoint), *p[2:4]))
     header = ["hookpoint", "expansion", "k", *(f"{arm.variant} FVU" for arm in comparison.arms), "lowest"]
     return [header, *(_row(point, comparison.values[point], comparison) for point in points)]
 
 
 def note_of(comparison: Comparison) -> str:
     """What a reader has to know of the numbers."""
-    return SEVERAL_SEEDS.format(comparison.seeds) if comparison.seeds > 1 else ONE_SEED
+    seeds = SEVERAL_SEEDS.format(comparison.seeds) if comparison.seeds > 1 else ONE_SEED
+    rates = len(comparison.arms) > len({*map(at_any_rate, comparison.arms)})
+    return seeds + BEST_RATE * rates
 
 
 def _row(point: Point, arms: Mapping[Arm, Seeds], comparison: Comparison) -> list[str]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from scipy.special import stdtrit
 
-from orchestrator.comparison.points import Arm, Seeds
+from orchestrator.comparison.points import Arm, Seeds, at_any_rate
 
 DIGITS = 4
 """Of what is shown; a lead that is 0 in as many is none."""
@@ -109,12 +109,19 @@ def difference(lower: Seeds, higher: Seeds, *, paired: bool = True) -> Differenc
 
 
 def verdict(arms: Mapping[Arm, Seeds], paired: Callable[[Arm, Arm], bool] = lambda one, other: True) -> Verdict | None:
-    """None where fewer than two arms have values that can be subtracted; `paired` says of two arms how they are."""
+    """None where fewer than two arms have values that can be subtracted; `paired` says of two arms how they are.
+
+    A variant of a sweep with several learning rates is judged at its best one, where it meets another variant at all.
+    """
     means = {arm: found.mean for arm, seeds in arms.items() if (found := summary(seeds))}
     ranked = sorted(means, key=lambda arm: means[arm])
-    if len(ranked) < 2:
+    at_best: dict[Arm, Arm] = {}
+    for arm in ranked:
+        at_best.setdefault(at_any_rate(arm), arm)
+    rivals = list(at_best.values()) if len(at_best) > 1 else ranked
+    if len(rivals) < 2:
         return None
-    lowest, second = ranked[:2]
+    lowest, second = rivals[:2]
     lead = difference(arms[lowest], arms[second], paired=paired(lowest, second))
     if lead is None:
         return None

@@ -24,7 +24,7 @@ from orchestrator.grid.config import Scorer, SweepConfig
 from orchestrator.grid.hardware import detect
 from orchestrator.storage.address import home_of
 from orchestrator.storage.mirror import mirrored
-from orchestrator.tracking.mlflow_store import default_uri
+from orchestrator.tracking.addresses import default_uri
 from orchestrator.tracking.reader import experiment_of, place_of
 
 
@@ -40,8 +40,9 @@ class Command:
     """Directory with the sweep."""
     tracking_uri: str | None = None
     """MLflow server; MLFLOW_TRACKING_URI, or a SQLite store under `storage`, unless given."""
-    scores: Literal["laptop", "study"] = "laptop"
-    """Faithfulness and interpretability on 40 latents, or on the 500 of the study."""
+    scores: Literal["laptop", "study", "inference"] = "laptop"
+    """Faithfulness and interpretability on 40 latents, or on the 500 of the study; or FVU at every k of the grid and
+    with other encoders."""
     explainer: str | None = None
     """LLM that explains latents: openai:URL (key in OPENAI_API_KEY), vllm:MODEL or transformers:MODEL."""
     scorer: tuple[Scorer, ...] = ()

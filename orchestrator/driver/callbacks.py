@@ -7,11 +7,11 @@ from typing import Any
 
 from ray import tune
 
-from orchestrator.driver.notes import trial_note
+from orchestrator.driver.notes import trial_tags
 from orchestrator.tracking.datasets import Dataset
 from orchestrator.tracking.endings import log_result
 from orchestrator.tracking.metrics import metrics_of
-from orchestrator.tracking.tracker import NOTE, Tracker
+from orchestrator.tracking.tracker import Tracker
 from orchestrator.trials.results import fetch, result_of
 from orchestrator.trials.trial import TrialJob
 
@@ -78,7 +78,7 @@ class Tracking(DriverCallback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Open, or continue, the trial's run."""
         cell = self.job_of(trial).cell
-        tags = {**self.tags, NOTE: trial_note(cell)}
+        tags = {**self.tags, **trial_tags(cell)}
         self.tracker.start_trial(cell.name, self.params[cell.name], tags, self.datasets[cell.model])
 
     def on_trial_result(

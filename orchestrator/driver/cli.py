@@ -14,17 +14,16 @@ from orchestrator.driver.inputs import gather_inputs
 from orchestrator.driver.interruption import Interruption
 from orchestrator.driver.prepare import Prepared, prepare
 from orchestrator.driver.ray_session import join_cluster, start_private_ray
-from orchestrator.driver.report import say
 from orchestrator.driver.script import Flags, Preset, Request, exit_status, read_command_line
-from orchestrator.driver.sweep import run
 from orchestrator.errors import UserError
 from orchestrator.grid.config import SweepConfig
 from orchestrator.grid.hardware import Hardware, detect
 from orchestrator.grid.memory import check_memory
 from orchestrator.language_models.loading import fingerprint
+from orchestrator.scores.protocol import is_scored
 from orchestrator.storage.address import home_of
 from orchestrator.storage.mirror import mirrored
-from orchestrator.trials.results import TRIALS_DIRECTORY, result_of, scores_of
+from orchestrator.trials.results import TRIALS_DIRECTORY, figures_of, result_of
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +61,10 @@ def _main(
         if request.plan:
             return 0
         check_memory(prepared.cells, request.cfg.batch_tokens, hardware)
+        # Here and not above, since neither help, a plan nor a mistake waits seconds for MLflow, Ray Tune and plotly.
+        from orchestrator.driver.report import say
+        from orchestrator.driver.sweep import run
+
         with (
             directory_of(request.cfg, request.resume) as directory,
             locked(directory),
@@ -78,13 +81,14 @@ def _main(
 
 
 def _done(request: Request[SweepConfig], prepared: Prepared) -> tuple[set[str], set[str]]:
-    """Trials of a sweep to be resumed that have a result, and those that are scored."""
+    """Trials of a sweep to be resumed that have a result, and those of which there is nothing left to score."""
     if not request.resume:
         return set(), set()
     trials = home_of(request.cfg.storage) / request.resume / TRIALS_DIRECTORY
     names = [cell.name for cell in prepared.cells]
-    trained = {name for name in names if result_of(trials / name) is not None}
-    return trained, {name for name in names if scores_of(trials / name) is not None}
+    trained = {name: result for name in names if (result := result_of(trials / name)) is not None}
+    scored = {name for name in names if is_scored(figures_of(trials / name), prepared.cfg.scores)}
+    return set(trained), scored | {name for name, result in trained.items() if "failure" in result}
 
 
 def _preset(asked: Preset, presets: Mapping[str, SweepConfig], hardware: Hardware) -> SweepConfig:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.atomic import atomic_file
 from orchestrator.errors import UserError
 from orchestrator.grid.config import SweepConfig
 from orchestrator.language_models.loading import embedding_rows, fingerprint, load_tokenizer
@@ -66,7 +67,8 @@ def check_inputs(directory: Path, identities: dict[str, dict[str, str]]) -> None
     """Note what the sweep runs on; a resumed one must run on the same. Raises UserError."""
     path = directory / INPUTS_FILE
     if not path.is_file():
-        path.write_text(json.dumps(identities, indent=2), encoding="utf-8")
+        with atomic_file(path, durable=True) as unfinished:
+            unfinished.write_text(json.dumps(identities, indent=2), encoding="utf-8")
     elif (before := read_json(path, "remove it if model and text are what they were")) != identities:
         changed = [
             f"{what.partition('.')[0]} of {model}"

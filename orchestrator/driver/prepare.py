@@ -12,6 +12,7 @@ from orchestrator.grid.plan import NOT_SCORED, Plan, Scoring, make_plan
 from orchestrator.grid.shares import Shares, share
 from orchestrator.language_models.hookpoints import Hookpoint
 from orchestrator.language_models.loading import check_model, resolve_hookpoints
+from orchestrator.scores import inference
 from orchestrator.scores.llm import check_llm
 from orchestrator.scores.protocol import PROTOCOLS
 from orchestrator.text.sources import check_text
@@ -55,6 +56,8 @@ def _scoring(cfg: SweepConfig) -> Scoring:
     if cfg.scores == "none":
         return NOT_SCORED
     protocol = PROTOCOLS[cfg.scores]
+    if not protocol.draws:
+        return Scoring(0, 0, inference_tokens=min(inference.TOKENS, cfg.val_tokens))
     return Scoring(protocol.draws * protocol.latents_per_draw, protocol.graft_tokens)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from orchestrator.grid.base_config import BaseConfig
 from orchestrator.redaction import redact
 from orchestrator.storage.address import spelt
-from orchestrator.tracking.mlflow_store import sqlite_uri
+from orchestrator.tracking.addresses import sqlite_uri
 
 PROJECT = Path(__file__).resolve().parents[2]
 

@@ -54,11 +54,14 @@ class Progress:
         running = list(names)
         counts = brokers.counters(self.brokers)
         made, there = counts.get("shards_computed", 0), counts.get("shards_from_disk", 0)
+        again = counts.get("shards_again", 0)
+        made = max(0, made - again)  # one that is being made a second time counts as such from its beginning
         shares = {name: steps / self.plan.cfg.steps for name, steps in self.steps.items()}
         left = f"{duration(self._time_left.training(elapsed, shares, made, there, self.failed))} left"
         trials = f"trials {self.ended}/{len(self.plan.cells)} done, {len(running)} running"
         steps = f"steps {sum(self.steps.values())}/{self.plan.cfg.steps * len(self.plan.cells)}"
         shards = f"shards {made + there if counts else '?'}/{self.plan.total_shards}"
+        shards += f" and {again} again" if again else ""
         store = f"store {counts.get('shards_kept_bytes', 0) / 1e9:.2f} GB"
         below = (f"{shards} | {store}", f"{trials} | {steps} | {duration(elapsed)} so far | {left}")
         self._tell(View([self._row(name) for name in running], below), f"{trials} | {steps} | {shards} | {left}")

@@ -11,8 +11,8 @@ from orchestrator.errors import UserError
 from orchestrator.grid.base_config import BaseConfig
 from orchestrator.redaction import redact
 from orchestrator.storage.address import home_of
+from orchestrator.tracking.addresses import default_uri
 from orchestrator.tracking.journal import Journal
-from orchestrator.tracking.mlflow_store import default_uri
 from orchestrator.tracking.tracker import Tracker
 
 

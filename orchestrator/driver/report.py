@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.command_line.read import reader_may_leave
-from orchestrator.comparison.scores import score_rows
+from orchestrator.comparison.points import by_rate
+from orchestrator.comparison.scores import inference_rows, score_rows
 from orchestrator.comparison.table import comparison_table, markdown
 from orchestrator.driver.printed_commands import resume_command, show_command
 from orchestrator.driver.scores_report import differences_table, write_comparisons
@@ -19,7 +20,7 @@ from orchestrator.grid.config import AXES
 from orchestrator.saved import read_json
 from orchestrator.scores.table import FILE as LATENTS_FILE
 from orchestrator.storage.address import address_of, home_of
-from orchestrator.tracking.mlflow_store import default_uri
+from orchestrator.tracking.addresses import default_uri
 from orchestrator.tracking.records import TrialRecord
 from orchestrator.trials.results import SCORES_DIRECTORY, TRIALS_DIRECTORY, result_of
 
@@ -49,7 +50,8 @@ def records_of(cells: Sequence[Cell], results: Mapping[str, Mapping[str, Any]]) 
     records = []
     for cell in cells:
         metrics = {key: value for key, value in results.get(cell.name, {}).items() if key != "failure"}
-        records.append(TrialRecord(**{axis: getattr(cell, axis) for axis in AXES}, metrics=metrics, history={}))
+        axes, settings = {axis: getattr(cell, axis) for axis in AXES}, {"lr": str(cell.lr)}
+        records.append(TrialRecord(**axes, metrics=metrics, history={}, settings=settings))
     return records
 
 
@@ -59,13 +61,16 @@ def write_report(
     results: dict[str, dict[str, Any]],
     scores: dict[str, dict[str, Any]],
     counters: dict[str, int],
+    training: str,
 ) -> str:
-    """Write the sweep's tables and numbers; returns the tables."""
+    """Write the sweep's tables and numbers; returns the tables. `training` says how trials were trained."""
     files = {name: directory / TRIALS_DIRECTORY / name / SCORES_DIRECTORY / LATENTS_FILE for name in scores}
+    files = {name: path for name, path in files.items() if path.is_file()}
     measured = {name: result | scores.get(name, {}).get("metrics", {}) for name, result in results.items()}
-    records = records_of(grid, measured)
-    scored = score_rows(records)
-    parts = [comparison_table(records), markdown(scored) if scored else "", differences_table(grid, files)]
+    records = by_rate(records_of(grid, measured))
+    compared = f"{comparison_table(records)} {training}"
+    tables = [markdown(rows) for rows in (score_rows(records), inference_rows(records)) if rows]
+    parts = [compared, *tables, differences_table(grid, files)]
     text = "\n\n".join(filter(None, parts))
     write_comparisons(directory / COMPARISONS, grid, files, results, scores)
     (directory / "comparison.md").write_text(text, encoding="utf-8")

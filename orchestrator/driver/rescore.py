@@ -7,6 +7,7 @@ from pathlib import Path
 from orchestrator.driver import brokers
 from orchestrator.driver.inputs import Inputs
 from orchestrator.driver.interruption import Interruption
+from orchestrator.driver.machine import Machine
 from orchestrator.driver.prepare import Prepared
 from orchestrator.driver.progress import Progress
 from orchestrator.driver.report import Outcome
@@ -47,6 +48,7 @@ def rescore(
                 interruption,
                 progress,
                 lambda job: log_scores(tracker, job.cell.name, job.directory),
+                Machine(tracker).look,
             )
             share_by_seeds(jobs, interruption, lambda job: log_scores(tracker, job.cell.name, job.directory))
         return outcome_of(jobs, directory, tracker, tags, started, {}, unscored)

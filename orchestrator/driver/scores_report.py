@@ -28,7 +28,8 @@ def differences_table(cells: Sequence[Cell], files: Mapping[str, Path]) -> str:
             for scorer in sorted({scorer for path in ours for scorer in table.scorers(path)}):
                 found = compare(_together(ours, scorer), _together(theirs, scorer))
                 if not math.isnan(found.everything.value):
-                    row = [place(*point[:2], cells), *point[2:], f"{variant} - topk", scorer]
+                    rate = f", lr {point[4]}" if here[0].lr_in_name else ""
+                    row = [place(*point[:2], cells), *point[2:4], f"{variant} - topk{rate}", scorer]
                     lines.append([*row, _shown(found.everything), _shown(found.matched), found.pairs])
     if not lines:
         return ""
@@ -39,13 +40,13 @@ def differences_table(cells: Sequence[Cell], files: Mapping[str, Path]) -> str:
 def write_comparisons(
     directory: Path, cells: Sequence[Cell], files: Mapping[str, Path], results: Results, scores: Results
 ) -> None:
-    """A page of latents for each coder that is not TopK, beside TopK's, of the first seed."""
+    """A page of latents for each autoencoder that is not TopK, beside TopK's, of the first seed."""
     by_key = {(_point(cell), cell.seed, cell.variant): cell for cell in cells if cell.name in files}
     first = min((cell.seed for cell in cells), default=0)
     pairs = [
         (cell, by_key[point, seed, "topk"])
         for (point, seed, variant), cell in by_key.items()
-        if variant != "topk" and seed == first and (point, seed, "topk") in by_key
+        if variant != "topk" and seed == first and (point, seed, "topk") in by_key and not cell.coder.recipe.transcode
     ]
     for cell, other in pairs:
         directory.mkdir(parents=True, exist_ok=True)
@@ -56,8 +57,8 @@ def write_comparisons(
         (directory / f"{cell.name}.html").write_text(html, encoding="utf-8")
 
 
-def _point(cell: Cell) -> tuple[str, str, int, int]:
-    return cell.model, cell.hookpoint, cell.expansion_factor, cell.k
+def _point(cell: Cell) -> tuple[str, str, int, int, float]:
+    return cell.model, cell.hookpoint, cell.expansion_factor, cell.k, cell.lr
 
 
 def place(model: str, hookpoint: str, cells: Sequence[Cell]) -> str:

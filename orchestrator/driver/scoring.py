@@ -16,7 +16,8 @@ from orchestrator.driver.inputs import Inputs
 from orchestrator.driver.interruption import Interruption
 from orchestrator.driver.prepare import Prepared
 from orchestrator.driver.progress import Progress
-from orchestrator.errors import MACHINE_ERRORS, one_line
+from orchestrator.errors import one_line
+from orchestrator.machine_errors import MACHINE_ERRORS
 from orchestrator.scores.protocol import PROTOCOLS
 from orchestrator.scores.scoring import ScoringJob, score
 from orchestrator.text.block_files import read_blocks
@@ -58,8 +59,9 @@ def score_all(
     interruption: Interruption,
     progress: Progress,
     scored: Callable[[TrialJob], None],
+    look: Callable[[], None],
 ) -> dict[str, str]:
-    """Score those of the jobs that trained; `scored` is called after each of them.
+    """Score those of the jobs that trained; `scored` is called after each of them, `look` every second or so.
 
     One more at a time than trials train: Ray begins it while another waits for a shard. All at once might begin many
     more, each of which loads the language model. Returns why some could not be, by name. Ends early where an
@@ -82,6 +84,7 @@ def score_all(
             content = _job_of(job, inputs[job.cell.model]).to_json()
             running[task.remote(content, tokens[job.cell.model])] = job
         progress.scores(ended, _names(running.values()), _names(waiting))
+        look()
         done, _ = ray.wait(list(running), timeout=LOOK_SECONDS)
         for reference in done:
             job = running.pop(reference)

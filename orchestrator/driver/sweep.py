@@ -10,6 +10,7 @@ from typing import Any
 from ray import tune
 from ray.tune.execution import class_cache
 
+from orchestrator.comparison.points import by_rate
 from orchestrator.driver import brokers
 from orchestrator.driver.callbacks import TRIAL, Tracking
 from orchestrator.driver.claims import TRACKING_DIRECTORY
@@ -17,7 +18,7 @@ from orchestrator.driver.datasets import datasets_of
 from orchestrator.driver.inputs import Inputs
 from orchestrator.driver.interruption import Interruption
 from orchestrator.driver.machine import Machine
-from orchestrator.driver.notes import sweep_note, trial_note
+from orchestrator.driver.notes import sweep_note, trial_tags
 from orchestrator.driver.prepare import Prepared
 from orchestrator.driver.progress import Progress, Watching
 from orchestrator.driver.report import COMPARISONS, Outcome, add_counters, write_report
@@ -25,14 +26,15 @@ from orchestrator.driver.scoring import score_all
 from orchestrator.driver.seeds import share_by_seeds
 from orchestrator.figures.files import write_figures
 from orchestrator.grid.cells import Cell
+from orchestrator.scores.protocol import is_scored
 from orchestrator.storage.address import home_of
 from orchestrator.tracking.endings import UNFINISHED, killed_if_raised, log_result, log_scores, sweep_status
 from orchestrator.tracking.environment import environment_tags
 from orchestrator.tracking.journal import COMMAND
 from orchestrator.tracking.metrics import METRICS
-from orchestrator.tracking.records import RESULTS, journal_records, write_results
-from orchestrator.tracking.tracker import NOTE, Tracker
-from orchestrator.trials.results import TRIALS_DIRECTORY, result_of, scores_of
+from orchestrator.tracking.records import RESULTS, TrialRecord, journal_records, write_results
+from orchestrator.tracking.tracker import Tracker
+from orchestrator.trials.results import TRIALS_DIRECTORY, figures_of, result_of, scores_of
 from orchestrator.trials.trial import TrialJob, run_trial
 
 
@@ -53,17 +55,19 @@ def run(
     datasets = {model: datasets_of(prepared.cfg.text_config(), found) for model, found in inputs.items()}
     for name, result in finished.items():
         job = by_name[name]
-        tracker.start_trial(name, params[name], {**tags, NOTE: trial_note(job.cell)}, datasets[job.cell.model])
+        tracker.start_trial(name, params[name], {**tags, **trial_tags(job.cell)}, datasets[job.cell.model])
         log_result(tracker, name, job.directory, result)
         log_scores(tracker, name, job.directory)
     tracking = Tracking(by_name, tracker, params, tags, datasets)
     with killed_if_raised(tracker):
         failed = {name for name, result in finished.items() if "failure" in result}
-        scored = {name for name, job in by_name.items() if scores_of(job.directory) is not None}
+        asked = prepared.cfg.scores
+        scored = {name for name, job in by_name.items() if is_scored(figures_of(job.directory), asked)}
         progress = Progress(prepared.plan, started, finished, scored | failed)
         with interruption.patient(), progress:
             left = {name: job for name, job in by_name.items() if name not in finished}
-            callbacks = [tracking, Watching(by_name, progress), Machine(tracker)]
+            machine = Machine(tracker)
+            callbacks = [tracking, Watching(by_name, progress), machine]
             _tune(prepared, left, directory, callbacks, interruption)
             unscored = score_all(
                 prepared,
@@ -72,6 +76,7 @@ def run(
                 interruption,
                 progress,
                 lambda job: log_scores(tracker, job.cell.name, job.directory),
+                machine.look,
             )
             share_by_seeds(jobs, interruption, lambda job: log_scores(tracker, job.cell.name, job.directory))
         return outcome_of(jobs, directory, tracker, tags, started, tracking.deaths, unscored)
@@ -91,8 +96,13 @@ def open_sweep(
     identities = {f"{what}.{model}": text for model, i in inputs.items() for what, text in i.identity.items()}
     datasets = [dataset for found in inputs.values() for dataset in datasets_of(cfg.text_config(), found)]
     tracker.start_sweep(cfg.params(), {**tags, **identities}, cfg.to_json(), datasets)
-    tracker.save_view(METRICS, len(cfg.seed))
+    before = journal_records(directory / TRACKING_DIRECTORY)  # of a sweep that is resumed, or scored once more
+    tracker.save_view({*METRICS, *_measured(before)}, len(cfg.seed))
     return tracker
+
+
+def _measured(records: Sequence[TrialRecord]) -> set[str]:
+    return {metric for record in records for metric in record.metrics}
 
 
 def outcome_of(
@@ -112,18 +122,17 @@ def outcome_of(
     scores = {job.cell.name: found for job in jobs if (found := scores_of(job.directory)) is not None}
     session, counters = add_counters(directory / "counters.json", brokers.counters(started))
     tracker.log_metrics(None, counters, step=session)
-    table = write_report(directory, grid, results, scores, counters)
-    tracker.describe(None, sweep_note(table, tracker.command, tags))
+    table = write_report(directory, grid, results, scores, counters, jobs[0].sweep.training)
+    tracker.describe(None, sweep_note(table, tracker.command, tags, tracker.artifact_link))
     tracker.log_artifacts(None, directory / "comparison.md")
     if (directory / COMPARISONS).is_dir():
         tracker.log_artifacts(None, directory / COMPARISONS, COMPARISONS)
     figures = directory / "figures"
     records = journal_records(directory / TRACKING_DIRECTORY)
-    measured = {metric for record in records for metric in record.metrics}
-    tracker.save_view({*METRICS, *measured}, len({record.seed for record in records}))
+    tracker.save_view({*METRICS, *_measured(records)}, len({record.seed for record in records}))
     write_results(records, directory / RESULTS)
     tracker.log_artifacts(None, directory / RESULTS)
-    if write_figures(directory.name, records, figures, {**tags, COMMAND: tracker.command}):
+    if write_figures(directory.name, by_rate(records), figures, {**tags, COMMAND: tracker.command}):
         tracker.log_artifacts(None, figures, "figures")
     failed = {name: result["failure"] for name, result in results.items() if "failure" in result}
     unsent = tracker.finish(sweep_status(failed | unscored))

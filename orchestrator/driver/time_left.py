@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from orchestrator.grid.plan import END_SECONDS, LOADING_SECONDS, SCORING_START_SECONDS, Plan, makespan
+from orchestrator.grid.plan import END_SECONDS, LOADING_SECONDS, SCORING_START_SECONDS, Plan
 
 TRUST = 0.12
 """Share of a stage's predicted time that must have run before what ran counts as much as the prediction."""
@@ -20,17 +20,17 @@ class Pace:
     """Seconds for each predicted second of one stage, `belief` at first.
 
     As time goes by it is the ratio of measured to predicted seconds of the work that was done, old work counting less
-    (MEMORY), with `belief` as if it had been measured over a small share of the stage (TRUST).
+    (by `memory`), with `belief` as if it had been measured over a small share of the stage (TRUST).
     """
 
-    def __init__(self, predicted: float, belief: float = 1.0) -> None:
-        self._stage = max(predicted, 1e-9)
+    def __init__(self, predicted: float, belief: float = 1.0, memory: float = MEMORY) -> None:
+        self._stage, self._memory = max(predicted, 1e-9), memory
         self._predicted = TRUST * self._stage
         self._measured = self._predicted * belief
 
     def learn(self, measured: float, predicted: float) -> None:
         """Work of so many predicted seconds took so many."""
-        kept = math.exp(-predicted / (MEMORY * self._stage))
+        kept = math.exp(-predicted / (self._memory * self._stage))
         self._measured = self._measured * kept + measured
         self._predicted = self._predicted * kept + predicted
 
@@ -57,15 +57,15 @@ class TimeLeft:
     Three stages follow each other, and the plan predicts each: training with the extraction beside it, scoring, the
     report. The first learns its pace from steps and shards, whatever stands between them: time before the first of
     them, in which models are loaded, is no pace, and counts against LOADING_SECONDS alone. Shards that were on disk are
-    no work done. Scoring believes in the pace of training until trials have been scored, each of which is one
-    measurement.
+    no work done. Scoring believes in the pace of the whole training until trials have been scored, each of which is one
+    measurement: the last trials alone say how well the plan knew their variant, not how fast the machine is.
     """
 
     def __init__(self, plan: Plan, trained: Collection[str] = (), scored: Collection[str] = ()) -> None:
         self._plan = plan
         self._shard_seconds = plan.extraction_seconds / plan.total_shards
         self._whole = self._training_left(dict.fromkeys(trained, 1.0), 0)
-        self._training = Pace(self._whole)
+        self._training, self._machine = Pace(self._whole), Pace(self._whole, memory=math.inf)
         self._not_to_score = set(scored)
         self._scoring = plan.scoring_left(scored)
         self._heard: _Heard | None = None
@@ -89,7 +89,7 @@ class TimeLeft:
         pace = self._training.value
         unseen = (elapsed - self._heard.elapsed) / pace if self._heard else 0.0
         left -= min(max(unseen, 0.0), UNSEEN * self._whole, left)
-        return start + pace * (left + self._scoring) + END_SECONDS
+        return start + pace * left + self._machine.value * self._scoring + END_SECONDS
 
     def _learn(self, now: "_Heard") -> float:
         """Learn from what was done since work was last heard of; returns seconds until it begins."""
@@ -102,7 +102,8 @@ class TimeLeft:
             free = (now.from_disk - before.from_disk) * self._shard_seconds
             worked = before.left - now.left - free
             if worked > 0 and now.failed == before.failed and now.elapsed > before.elapsed:
-                self._training.learn(now.elapsed - before.elapsed, worked)
+                for pace in (self._training, self._machine):
+                    pace.learn(now.elapsed - before.elapsed, worked)
             self._heard = now
         return 0.0
 
@@ -110,7 +111,8 @@ class TimeLeft:
         """While trials are scored, of which some are `running` and others `waiting`; 0 where there are neither."""
         if self._lanes is None:
             seconds = {cell.name: self._plan.scoring_seconds(cell) for cell in self._plan.cells}
-            self._lanes = _Lanes(seconds, self._plan.concurrent, Pace(self._scoring, self._training.value))
+            loading = SCORING_START_SECONDS * (self._plan.scored.latents > 0)
+            self._lanes = _Lanes(seconds, loading, self._plan.concurrent, Pace(self._scoring, self._machine.value))
         return self._lanes.left(elapsed, running, waiting) + END_SECONDS * bool(running or waiting)
 
     def _training_left(self, done: Mapping[str, float], shards: int) -> float:
@@ -120,25 +122,32 @@ class TimeLeft:
 
 
 class _Lanes:
-    """Trials that are scored side by side: each has a lane to itself from when it is first heard of until its end."""
+    """Trials that are scored side by side, as if `lanes` of them could each go at full speed.
 
-    def __init__(self, seconds: Mapping[str, float], lanes: int, pace: Pace) -> None:
-        self._seconds, self._pace = seconds, pace
-        self._unloaded = lanes
-        """Processes that have scored nothing yet."""
+    Where more run than that they share: a trial's own seconds are what it had of a lane, not what a clock showed.
+    """
+
+    def __init__(self, seconds: Mapping[str, float], loading: float, lanes: int, pace: Pace) -> None:
+        self._seconds, self._lanes, self._pace = seconds, lanes, pace
+        self._unloaded = lanes + 1
+        """Processes that have scored nothing yet: one more than lanes, which share them from the start."""
+        self._loading = loading * lanes / (lanes + 1)
+        self._now = 0.0
         self._running: dict[str, tuple[float, float]] = {}
-        """When each began, and its predicted seconds."""
+        """Own seconds so far, and predicted ones."""
 
     def left(self, now: float, running: Collection[str], waiting: Collection[str]) -> float:
         """Seconds until the last ends."""
+        own = max(now - self._now, 0.0) * min(1.0, self._lanes / max(len(self._running), 1))
+        self._now = now
+        self._running = {name: (so_far + own, predicted) for name, (so_far, predicted) in self._running.items()}
         for name in [name for name in self._running if name not in running]:
-            began, predicted = self._running.pop(name)
-            self._pace.learn(now - began, predicted)
+            self._pace.learn(*self._running.pop(name))
         for name in [name for name in running if name not in self._running]:
-            loading = SCORING_START_SECONDS if self._unloaded > 0 else 0.0
+            loading = self._loading if self._unloaded > 0 else 0.0
             self._unloaded -= 1
-            self._running[name] = now, self._seconds[name] + loading
+            self._running[name] = 0.0, self._seconds[name] + loading
         pace = self._pace.value
-        so_far = [(now - began, predicted) for began, predicted in self._running.values()]
-        free = [max(pace * predicted - seconds, OVERDUE * seconds) for seconds, predicted in so_far]
-        return makespan((pace * self._seconds[name] for name in waiting), free or [0.0])
+        begun = [max(pace * predicted - so_far, OVERDUE * so_far) for so_far, predicted in self._running.values()]
+        own_left = [*begun, *(pace * self._seconds[name] for name in waiting), 0.0]
+        return max(sum(own_left) / self._lanes, max(own_left))

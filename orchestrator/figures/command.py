@@ -10,13 +10,13 @@ import tyro
 
 from orchestrator.command_line.read import read, reader_may_leave
 from orchestrator.comparison.labels import labels
-from orchestrator.comparison.points import in_sweep
+from orchestrator.comparison.points import by_rate, in_sweep
 from orchestrator.errors import UserError
 from orchestrator.figures.files import write_figures
 from orchestrator.grid.base_config import BaseConfig
 from orchestrator.names import cut, plain
 from orchestrator.storage.address import home_of
-from orchestrator.tracking.mlflow_store import default_uri
+from orchestrator.tracking.addresses import default_uri
 from orchestrator.tracking.reader import TrackedSweep, read_sweeps
 from orchestrator.tracking.records import TrialRecord
 
@@ -62,9 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def records_of(sweeps: Sequence[TrackedSweep]) -> list[TrialRecord]:
     """The trials of all, their variants told apart by sweep where there are several."""
     if len(sweeps) == 1:
-        return sweeps[0].records
+        return by_rate(sweeps[0].records)
     return [
         replace(record, variant=in_sweep(record.variant, label))
         for label, sweep in zip(labels(sweeps), sweeps, strict=True)
-        for record in sweep.records
+        for record in by_rate(sweep.records)
     ]

@@ -8,17 +8,26 @@ from typing import TypeVar
 
 import numpy as np
 
-from orchestrator.comparison.points import FVU, Point, point_of
+from models.variants import VARIANTS
+from orchestrator.comparison.points import BASELINES, FVU, Point, base_of, point_of
 from orchestrator.figures.colours import Look, looks_of
 from orchestrator.figures.shapes import Bar, Figure, Line, Panel
 from orchestrator.names import shortened
+from orchestrator.scores.inference import OWN, values_at_k
 from orchestrator.tracking.records import TrialRecord
 
 FVU_LABEL = "held-out FVU (fraction)"
 TRAINING_FVU_LABEL = "training FVU (fraction)"
 TIME_LABEL = "training time (s)"
 K_LABEL = "k (active latents per token)"
+MEAN_SHARE = "val/mean_share"
+MEAN_LABEL = "squared norm of the mean / variance"
+RELATIVE_LABEL = "held-out FVU / topk's"
 
+OTHER_K_LABEL = "k at inference"
+EACH_K = "trained at each k"
+FEWEST_PLACES = 3
+"""Hookpoints that make a line."""
 FEW_BARS = 2
 """Nothing is compared with less; a curve that shows the same two leaves no room for them."""
 MAX_ROWS = 6
@@ -37,7 +46,7 @@ def figures_of(records: Sequence[TrialRecord]) -> list[Figure]:
     looks = looks_of(record.variant for record in finished)
     unfinished = len(records) - len(finished)
     note = f"without {unfinished} of {len(records)} trials, unfinished" if unfinished else ""
-    drawn = [draw(finished, looks, note) for draw in (fvu_against_k, fvu_by_variant, dead_and_fvu, fvu_against_time)]
+    drawn = [draw(finished, looks, note) for draw in FIGURES]
     return [figure for figure in drawn if figure is not None]
 
 
@@ -110,6 +119,69 @@ def fvu_against_time(records: Sequence[TrialRecord], looks: Mapping[str, Look], 
         panels.append(Panel(title=title, xlabel=TIME_LABEL, ylabel=FVU_LABEL, lines=tuple(lines), x_from_zero=True))
     about = _about(timed, "error bars: lowest to highest", "; ".join(part for part in ("numbers: k", note) if part))
     return _figure("fvu_against_time", "Held-out FVU against training time", about, panels, looks)
+
+
+def fvu_against_mean(records: Sequence[TrialRecord], looks: Mapping[str, Look], note: str = "") -> Figure | None:
+    """A panel for each model, expansion factor and k, a point for each hookpoint, where an output has no bias.
+
+    Such an output has to be put together from latents, its mean too; what that costs is seen beside TopK's FVU.
+    """
+    known = [record for record in records if MEAN_SHARE in record.metrics and not point_of(record).transcode]
+    panels = []
+    for group in _groups(known, lambda r: point_of(r)._replace(hookpoint="")).values():
+        by_place = _groups(group, lambda r: r.hookpoint)
+        topk = {(r.hookpoint, r.seed, _suffix(r)): r.metrics[FVU] for r in group if base_of(r.variant) == BASELINES[0]}
+        if len(by_place) < FEWEST_PLACES or not topk or not any(_without_bias(r.variant) for r in group):
+            continue
+        shares = {place: fmean(r.metrics[MEAN_SHARE] for r in found) for place, found in by_place.items()}
+        lines = []
+        for variant, trials in _by_variant(group, looks):
+            values: dict[float, list[float]] = {}
+            for each in trials:
+                if (each.hookpoint, each.seed, _suffix(each)) in topk:
+                    relative = each.metrics[FVU] / topk[each.hookpoint, each.seed, _suffix(each)]
+                    values.setdefault(shares[each.hookpoint], []).append(relative)
+            if values:
+                lines.append(_line(variant, looks[variant], values))
+        of_model = f"{_shortened(group[0].model)}\n" if len({record.model for record in known}) > 1 else ""
+        title = f"{of_model}expansion {group[0].expansion_factor}, k {group[0].k}"
+        panels.append(Panel(title=title, xlabel=MEAN_LABEL, ylabel=RELATIVE_LABEL, lines=tuple(lines)))
+    about = _about(known, "band: lowest to highest", note)
+    return _figure("fvu_against_mean", "What a missing bias costs", about, panels, looks)
+
+
+def fvu_at_other_k(records: Sequence[TrialRecord], looks: Mapping[str, Look], note: str = "") -> Figure | None:
+    """A panel for each place and variant: what training at one k costs at another, and coders trained at each."""
+    tried = [record for record in records if len(values_at_k(record.metrics)) > 1]
+    of_k = {record.k: f"trained at k {record.k}" for record in sorted(tried, key=lambda r: r.k)}
+    own = looks_of((EACH_K, *of_k.values()))
+    panels = []
+    for group in _groups(tried, lambda r: (_place_of(r), looks[r.variant], r.variant)).values():
+        values: dict[str, dict[float, list[float]]] = {EACH_K: {}}
+        for record in group:
+            values[EACH_K].setdefault(record.k, []).append(record.metrics.get(OWN, record.metrics[FVU]))
+            for k, fvu in values_at_k(record.metrics).items():
+                values.setdefault(of_k[record.k], {}).setdefault(k, []).append(fvu)
+        if len(values[EACH_K]) > 1:
+            lines = tuple(_line(name, own[name], values[name]) for name in own if name in values)
+            ks = tuple(sorted({int(k) for line in lines for k in line.x}))
+            title = f"{group[0].variant}\n{_title(group[0], records)}"
+            panels.append(Panel(title=title, xlabel=OTHER_K_LABEL, ylabel=FVU_LABEL, lines=lines, log2_ticks=ks))
+    about = _about(tried, "band: lowest to highest", note)
+    return _figure("fvu_at_other_k", "What training at one k costs at another", about, panels, own)
+
+
+FIGURES = (fvu_against_k, fvu_by_variant, fvu_against_mean, fvu_at_other_k, dead_and_fvu, fvu_against_time)
+
+
+def _suffix(record: TrialRecord) -> str:
+    """The rate or the sweep that a variant is told apart by, with whose TopK it is compared."""
+    return record.variant.removeprefix(base_of(record.variant))
+
+
+def _without_bias(variant: str) -> bool:
+    recipe = VARIANTS.get(base_of(variant))
+    return recipe is not None and (recipe.study or not recipe.centred)
 
 
 def joined(curves: Sequence[Sequence[tuple[int, float]]]) -> dict[float, list[float]]:

@@ -11,10 +11,9 @@ from plotly.io.json import to_json_plotly
 from plotly.offline import get_plotlyjs
 
 from orchestrator.comparison.points import compare, point_of
-from orchestrator.comparison.scores import score_rows
+from orchestrator.comparison.scores import inference_rows, score_rows
 from orchestrator.comparison.sentence import KINDS, sentence
 from orchestrator.comparison.table import comparison_rows, note_of
-from orchestrator.figures.colours import looks_of
 from orchestrator.figures.links import links_to_latents
 from orchestrator.figures.plots import plot_of
 from orchestrator.figures.settings import machine_of, settings_of
@@ -33,6 +32,7 @@ def write_html(
         title=escape(name), style=_file("page.css"), script=_file("page.js"), library=get_plotlyjs(),
         sentence=escape(sentence(records)), results=_results(records), settings=_settings(records, tags),
         scores=_section("Scores", table(score_rows(records))),
+        inference=_section("Inference", table(inference_rows(records))),
         figures="\n".join(_figure(figure, plots) for figure in figures),
         latents=_section("Latents", links_to_latents(path.parent)),
         name=_json(name), plots=_json(plots),
@@ -81,10 +81,9 @@ def _panel(name: str, panel: Panel, plots: Mapping[str, Any]) -> str:
 
 def _legend(figure: Figure) -> str:
     """Buttons: each takes its variant out of the figure's panels, and puts it back."""
-    looks = looks_of(figure.variants)
     entries = "".join(
-        f'<button type="button" aria-pressed="true" value="{escape(name)}">{swatch(looks[name])}{escape(name)}</button>'
-        for name in figure.variants
+        f'<button type="button" aria-pressed="true" value="{escape(name)}">{swatch(look)}{escape(name)}</button>'
+        for name, look in figure.looks.items()
     )
     return f'<p class="legend" role="group" aria-label="Variants shown">{entries}</p>\n'
 

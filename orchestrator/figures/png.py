@@ -11,7 +11,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-from orchestrator.figures.colours import MARKERS, Look, looks_of
+from orchestrator.figures.colours import MARKERS, Look
 from orchestrator.figures.shapes import Figure, Line, Panel
 
 DPI = 130
@@ -50,7 +50,7 @@ def _write_png(figure: Figure, path: Path) -> None:
     )
     _panels(canvas, figure)
     if legend_rows:
-        handles = [Line2D([], [], **_styled(look), lw=1.5, ms=4.5) for look in looks_of(names).values()]
+        handles = [Line2D([], [], **_styled(look), lw=1.5, ms=4.5) for look in figure.looks.values()]
         canvas.legend(
             handles, names, loc="outside lower center", ncols=legend_columns, frameon=False, fontsize=9
         )  # fmt: skip

@@ -7,8 +7,8 @@ from orchestrator.tracking.journal import COMMAND
 from orchestrator.tracking.records import TrialRecord
 
 FIRST = (
-    "dataset", "dataset_config", "dataset_split", "context_length", "train_tokens", "val_tokens", "batch_tokens", "lr",
-    "warmup_steps", "auxk_alpha",
+    "dataset", "dataset_config", "dataset_split", "context_length", "train_tokens", "epochs", "val_tokens",
+    "batch_tokens", "lr", "warmup_steps", "auxk_alpha",
 )  # fmt: skip
 """Settings that a reader asks for first: the text, how much of it, how fast was learnt."""
 MACHINE = {

@@ -99,6 +99,13 @@ class Figure:
     columns: int
 
     @property
+    def looks(self) -> dict[str, Look]:
+        """Of each variant, as it is drawn."""
+        drawn = {line.name: line.look for panel in self.panels for line in panel.lines}
+        drawn |= {bar.name: bar.look for panel in self.panels for bar in panel.bars}
+        return {name: drawn[name] for name in self.variants}
+
+    @property
     def rows(self) -> int:
         """How many rows the panels fill."""
         return math.ceil(len(self.panels) / self.columns)

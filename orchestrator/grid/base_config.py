@@ -18,7 +18,7 @@ from orchestrator.saved import parse_json
 from orchestrator.storage.address import home_of, spelt
 
 CODER_AXES = ("k", "expansion_factor", "variant", "seed")
-"""Axes of a grid that every sweep has."""
+"""Axes of a grid that every sweep has, and that trials are told apart by beside their learning rate."""
 
 STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
 """Schemes of MLflow's stores; it has given up directories."""
@@ -69,7 +69,7 @@ def check_tracking_uri(field: str, uri: str) -> None:
 class BaseConfig:
     """The fields that all sweeps share. Raises UserError naming the field for values out of range."""
 
-    axes: ClassVar[tuple[str, ...]] = CODER_AXES
+    axes: ClassVar[tuple[str, ...]] = (*CODER_AXES, "lr")
     """Fields that hold several values, every combination of which is a trial."""
     variants: ClassVar[tuple[str, ...]] = tuple(VARIANTS)
     """Values of `variant`."""
@@ -85,13 +85,13 @@ class BaseConfig:
     """Seeds of initialisation and data order."""
 
     train_tokens: int = 1 << 18
-    """Tokens of training text; each is seen once."""
+    """Tokens of training text."""
     val_tokens: int = 1 << 15
     """Held-out tokens, from other documents."""
     batch_tokens: int = 1 << 11
     """Tokens per optimiser step."""
-    lr: float = 1e-3
-    """Peak learning rate of Adam."""
+    lr: tuple[float, ...] = (1e-3,)
+    """Peak learning rates of Adam; what is best for one architecture need not be for another."""
     warmup_steps: int = 100
     """Steps over which the learning rate rises; it falls linearly to 0 afterwards."""
     auxk_alpha: float = 0.0
@@ -128,7 +128,8 @@ class BaseConfig:
         self._check_sizes()
         self._check_places()
         try:
-            self.train_config()
+            for lr in self.lr:
+                self.train_config(lr)
         except ValueError as error:
             raise UserError(str(error)) from None
 
@@ -197,16 +198,17 @@ class BaseConfig:
     def _at_most_half_a_run(self, tokens: int) -> int:
         return max(1, min(tokens, self.steps * self.batch_tokens // 2))
 
-    def train_config(self) -> TrainConfig:
-        """How each trial trains. Raises ValueError for values out of range."""
+    def train_config(self, lr: float) -> TrainConfig:
+        """How a trial trains that has this learning rate. Raises ValueError for values out of range."""
         return TrainConfig(
-            steps=self.steps, lr=self.lr, warmup_steps=self.warmup_steps, auxk_alpha=self.auxk_alpha,
+            steps=self.steps, lr=lr, warmup_steps=self.warmup_steps, auxk_alpha=self.auxk_alpha,
             dead_window_tokens=self.dead_window,
         )  # fmt: skip
 
     def params(self) -> dict[str, Any]:
         """What all trials have in common, as params of the sweep's run in MLflow; the axes are listed too."""
         given = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "tracking_uri"}
+        given["lr"] = self.lr if len(self.lr) > 1 else self.lr[0]
         return given | {"log_every": self.report_every, "storage": spelt(self.storage)}
 
     def distinguishing(self) -> dict[str, Any]:
@@ -223,6 +225,8 @@ class BaseConfig:
     def from_json(cls: type[C], text: str | bytes) -> C:
         """Read what `to_json` gave. Raises UserError where something else wrote it."""
         content = parse_json(text, "sweep.json", "this sweep cannot be resumed without it")
+        if isinstance(content.get("lr"), int | float):  # of versions in which all trials had the same
+            content["lr"] = [content["lr"]]
         if unknown := content.keys() - {field.name for field in fields(cls)}:
             raise UserError(
                 f"sweep.json: unknown fields {', '.join(sorted(unknown))}; "

@@ -41,12 +41,17 @@ class Cell:
     d_in: int
     place: str = ""
     """What stands for model and hookpoint in `name`; `_place` of them unless given."""
+    lr: float = BaseConfig.lr[0]
+    """Peak learning rate."""
+    lr_in_name: bool = False
+    """Whether the grid has several."""
 
     @property
     def name(self) -> str:
         """Unique within a sweep and fit for a directory."""
         place = self.place or _place(self.model, self.hookpoint)
-        return cut(f"{place}-{self.variant}-k{self.k}-ef{self.expansion_factor}-s{self.seed}")
+        rate = f"-lr{self.lr}" if self.lr_in_name else ""
+        return cut(f"{place}-{self.variant}-k{self.k}-ef{self.expansion_factor}{rate}-s{self.seed}")
 
     @property
     def source(self) -> str:
@@ -61,7 +66,7 @@ class Cell:
     @property
     def params(self) -> dict[str, Any]:
         """The grid's axes as logged to MLflow."""
-        return {axis: getattr(self, axis) for axis in AXES}
+        return {axis: getattr(self, axis) for axis in (*AXES, "lr")}
 
     def to_json(self) -> dict[str, Any]:
         """JSON form; `Cell(**...)` reads it back."""
@@ -146,10 +151,21 @@ def cells(cfg: BaseConfig, hookpoints: dict[str, list[Hookpoint]]) -> list[Cell]
     _check_models(hookpoints)
     places = _places(hookpoints)
     grid = [
-        Cell(model, point.name, k, expansion_factor, variant, seed, point.width, places[model, point.name])
+        Cell(
+            model,
+            point.name,
+            k,
+            expansion_factor,
+            variant,
+            seed,
+            point.width,
+            places[model, point.name],
+            lr=lr,
+            lr_in_name=len(cfg.lr) > 1,
+        )
         for model, points in hookpoints.items()
-        for point, k, expansion_factor, variant, seed in itertools.product(
-            points, cfg.k, cfg.expansion_factor, cfg.variant, cfg.seed
+        for point, k, expansion_factor, variant, lr, seed in itertools.product(
+            points, cfg.k, cfg.expansion_factor, cfg.variant, cfg.lr, cfg.seed
         )
     ]
     for cell in grid:

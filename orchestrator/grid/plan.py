@@ -35,6 +35,8 @@ LATENT_SECONDS = 0.38
 """Scoring one latent on one core by its examples' embeddings, without an LLM."""
 GRAFT_FORWARDS = 4
 """Times the whole model goes over the tokens on which a coder's faithfulness is measured."""
+OTHER_ENCODERS = 3
+"""Encoders that a dictionary is tried with, each of which scores all latents at every choice."""
 SCORING_PASSES = 3
 """Times a coder goes over the held-out tokens to be scored."""
 
@@ -45,6 +47,8 @@ class Scoring:
 
     latents: int
     grafted_tokens: int
+    inference_tokens: int = 0
+    """On which other encoders are tried."""
 
 
 NOT_SCORED = Scoring(0, 0)
@@ -103,9 +107,11 @@ class Plan:
         """Time of scoring one cell, in a process that has scored another; an LLM that explains is not reckoned with."""
         if self.scored == NOT_SCORED:
             return 0.0
-        forwards = GRAFT_FORWARDS * self.scored.grafted_tokens * self.model_flops[cell.model]
+        forwards = GRAFT_FORWARDS * self.scored.grafted_tokens * self.model_flops.get(cell.model, 0.0)
+        products = 2.0 * cell.k * self.scored.inference_tokens * cell.coder.latents(cell.d_in) * cell.d_in
         rate = 1 / (1 / self.flops_per_second + 1 / self.other_flops_per_second)
-        return LATENT_SECONDS * self.scored.latents + forwards / rate + SCORING_PASSES * self._pass_seconds(cell)
+        passes = SCORING_PASSES * self._pass_seconds(cell)
+        return LATENT_SECONDS * self.scored.latents + (forwards + OTHER_ENCODERS * products) / rate + passes
 
     @property
     def extraction_seconds(self) -> float:
@@ -131,7 +137,8 @@ class Plan:
     def scoring_left(self, scored: Collection[str]) -> float:
         """Time of scoring all but these, from the first process on."""
         left = [self.scoring_seconds(cell) for cell in self.cells if cell.name not in scored]
-        return SCORING_START_SECONDS * (sum(left) > 0) + makespan(left, [0.0] * self.concurrent)
+        loading = SCORING_START_SECONDS * (sum(left) > 0 and self.scored.latents > 0)
+        return loading + makespan(left, [0.0] * self.concurrent)
 
     def seconds(self, trained: Collection[str] = (), scored: Collection[str] = ()) -> float:
         """Time of a sweep of which so much is done, from the plan to the last line."""
@@ -163,6 +170,7 @@ class Plan:
                 f"{before}{len(left)} trial{'s' * (len(left) != 1)}, {self.concurrent} at a time; "
                 f"{total / 1e15:.3g} PFLOP of training, "
                 f"{self.extract_flops / 1e15:.3g} PFLOP of language model for {self.total_shards} shards",
+                self.cfg.training,
                 self.extraction,
                 f"activations: {_gb(self.store_bytes)} in the object store if all are kept",
                 f"time: about {duration(self.seconds(done, scored))}{to_score} "

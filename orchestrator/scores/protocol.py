@@ -1,8 +1,10 @@
-"""How much is scored, and on how many examples: two sizes, of which the larger is the study's."""
+"""How much is scored, and on how many examples: two sizes, of which the larger is the study's, and no latents."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+
+from orchestrator.scores.inference import OWN
 
 ANSWER_TOKENS = 200
 """The longest answer of an LLM; what goes on beyond is no answer to delphi's questions."""
@@ -33,6 +35,15 @@ class Protocol:
     """Examples without the latent that are asked about."""
 
 
+LATENTS = "autointerp/latents"
+"""A metric that every trial has whose latents were scored, however many; `OWN` is that of other inference."""
+
+
+def is_scored(metrics: Mapping[str, float] | None, scores: str) -> bool:
+    """Whether the scores of a trial, if it has any, are of the kind that is asked for."""
+    return metrics is not None and (OWN if scores == "inference" else LATENTS) in metrics
+
+
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
     {
         # Shabalin & Paulo 2025: 500 latents; examples as delphi 0.1.3 has them by default.
@@ -42,5 +53,6 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
             graft_tokens=1 << 11, draws=4, latents_per_draw=10, tokens=200_000, min_examples=20, train=20, test=20,
             quantiles=4, inactive=30,
         ),
+        "inference": Protocol(graft_tokens=0, draws=0, latents_per_draw=0, tokens=0),
     }
 )  # fmt: skip

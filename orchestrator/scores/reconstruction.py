@@ -106,9 +106,9 @@ class Reconstruction:
     @property
     def mean_D(self) -> Tensor:
         """Mean of the ordinary tokens' targets, float32."""
-        if self.ordinary.origin_D is None or self.ordinary.total_D is None:
+        if not self.ordinary.tokens:
             raise ValueError("no held-out token is an ordinary one")
-        return (self.ordinary.origin_D + self.ordinary.total_D / self.ordinary.tokens).float()
+        return self.ordinary.mean_D.float()
 
 
 def reconstruction(coder: SparseCoder, tokens: HeldOutTokens, expected: int) -> Reconstruction:

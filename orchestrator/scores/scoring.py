@@ -14,7 +14,7 @@ from models import SparseCoder
 from orchestrator.activations.shards import Shards
 from orchestrator.language_models.loading import LanguageModel, default_device, load_tokenizer
 from orchestrator.names import digest
-from orchestrator.scores import dictionary, graft, pages, table
+from orchestrator.scores import dictionary, graft, inference, pages, table
 from orchestrator.scores.activations import activations_of, draw
 from orchestrator.scores.autointerp import Autointerp, Scored, ScoredFile
 from orchestrator.scores.describe import describe
@@ -22,7 +22,7 @@ from orchestrator.scores.examples import Examples, TokenTexts
 from orchestrator.scores.held_out import HeldOutTokens
 from orchestrator.scores.latent_page import latents_page
 from orchestrator.scores.llm import make_client
-from orchestrator.scores.protocol import Protocol
+from orchestrator.scores.protocol import LATENTS, Protocol
 from orchestrator.scores.reconstruction import Firing, Reconstruction, reconstruction
 from orchestrator.scores.scorers import CHANCE
 from orchestrator.scores.statistics import Population
@@ -78,8 +78,16 @@ def score(job: ScoringJob, reader: Shards, tokens_NL: np.ndarray) -> None:
     coder = SparseCoder.load_from_disk(job.trial.directory / "coder", default_device())
     coder.requires_grad_(False)
     held_out = HeldOutTokens(reader, sweep.shards("val"), sweep.batch_tokens)
+    before = scores_of(job.trial.directory) or {"metrics": {}}
+    if not job.protocol.draws:
+        figures = before["metrics"] | inference.metrics(coder, held_out, sweep.k)
+        keep_scores(job.trial.directory, before | {"metrics": figures, "times": _times(job)})
+        return
+    kept = {name: value for name, value in before["metrics"].items() if name.startswith(inference.PREFIX)}
     found = reconstruction(coder, held_out, tokens_NL.size)
-    figures = found.metrics() | dictionary.metrics(coder, found.firing) | _faithfulness(job, coder, found, tokens_NL)
+    figures = (
+        kept | found.metrics() | dictionary.metrics(coder, found.firing) | _faithfulness(job, coder, found, tokens_NL)
+    )
     texts = TokenTexts(load_tokenizer(job.model))
     scored = _latents(job, coder, found.firing, held_out, tokens_NL, texts)
     summaries = describe(coder, _language_model(job.model), scored, found.firing, texts)
@@ -134,7 +142,7 @@ def _latents(
 def _summaries(populations: Mapping[str, Population], scored: Sequence[Scored]) -> dict[str, float]:
     """`autointerp/SCORER/FIGURE`, and how many latents were drawn and could not be scored."""
     found = {
-        "autointerp/latents": float(len(scored)),
+        LATENTS: float(len(scored)),
         "autointerp/too_few_examples": float(sum(not each.scores for each in scored)),
     }
     for scorer, population in populations.items():

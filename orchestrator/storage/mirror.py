@@ -62,11 +62,20 @@ class Mirror:
 
 @contextmanager
 def mirrored(directory: Path, storage: Path, left_out: tuple[str, ...] = FROM_NODES) -> Iterator[None]:
-    """Within the block the files of a sweep's directory are copied, if its `storage` is an address."""
-    remote = remote_of(storage)
-    mirror = None if remote is None else Mirror(directory, remote.below(directory.name), left_out)
+    """Within the block the files of a sweep's directory are copied, if its `storage` is an address.
+
+    Raises OSError where the last of them cannot be; an exception of the block goes before that.
+    """
+    if (remote := remote_of(storage)) is None:
+        yield
+        return
+    mirror = Mirror(directory, remote.below(directory.name), left_out)
     try:
         yield
-    finally:
-        if mirror is not None:
+    except BaseException:
+        try:
             mirror.close()
+        except (OSError, KeyboardInterrupt) as error:
+            log.warning("the sweep's last files are on this machine alone: %s", one_line(error))
+        raise
+    mirror.close()

@@ -2,7 +2,8 @@
 
 import secrets
 import shutil
-from pathlib import Path, PurePosixPath
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -38,17 +39,25 @@ class Remote:
         return Remote(self._files, f"{self._root}/{name}")
 
     def sizes(self) -> dict[str, int]:
-        """Bytes of every file below, by its path from here; paths that lead elsewhere are left out."""
+        """Bytes of every file below, by its path from here; what is no path that stays below is left out."""
         listed = self._files.get_file_info(fs.FileSelector(self._root, recursive=True, allow_not_found=True))
         found = {info.path[len(self._root) + 1 :]: info.size for info in listed if info.type == fs.FileType.File}
-        return {name: size for name, size in found.items() if ".." not in PurePosixPath(name).parts}
+        return {name: size for name, size in found.items() if _stays_below(name)}
+
+    def begins(self, name: str, file: Path) -> bool:
+        """Whether a file here is the one there, or goes on where that ends."""
+        with self._files.open_input_stream(f"{self._root}/{name}") as theirs, file.open("rb") as ours:
+            while piece := theirs.read(_PIECE):
+                if ours.read(len(piece)) != piece:
+                    return False
+        return True
 
     def has(self, name: str) -> bool:
         """Whether there is a file of this name."""
         return bool(self._files.get_file_info(f"{self._root}/{name}").type == fs.FileType.File)
 
     def put(self, file: Path, name: str) -> None:
-        """Copy a file there."""
+        """Copy a file there. Whatever ends that early, there is no part of it under its name."""
         final = f"{self._root}/{name}"
         if self._files.type_name in _COMPLETE_ON_CLOSE:
             self._write(file, final)
@@ -56,8 +65,13 @@ class Remote:
         folder, _, last = final.rpartition("/")
         self._files.create_dir(folder)
         unfinished = f"{folder}/.{last}.{secrets.token_hex(6)}"
-        self._write(file, unfinished)
-        self._files.move(unfinished, final)
+        try:
+            self._write(file, unfinished)
+            self._files.move(unfinished, final)
+        except BaseException:
+            with suppress(OSError):
+                self._files.delete_file(unfinished)
+            raise
 
     def get(self, name: str, file: Path) -> None:
         """Copy a file here."""
@@ -74,8 +88,17 @@ class Remote:
             self._files.delete_dir(self._root)
 
     def _write(self, file: Path, path: str) -> None:
-        with file.open("rb") as source, self._files.open_output_stream(path) as sink:
-            shutil.copyfileobj(source, sink, _PIECE)
+        # In one call, which no signal breaks off: a stream to a store of objects has no way to be given up, and what
+        # was written to it by then would be there as if it were all.
+        fs.copy_files(
+            str(file), path, source_filesystem=fs.LocalFileSystem(), destination_filesystem=self._files,
+            chunk_size=_PIECE,
+        )  # fmt: skip
+
+
+def _stays_below(name: str) -> bool:
+    """A key of an object may be any text: `/etc/x`, `a//b`, `../x`."""
+    return "\0" not in name and not {"", ".", ".."} & set(name.split("/"))
 
 
 def remote_of(storage: Path) -> Remote | None:

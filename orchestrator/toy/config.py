@@ -45,8 +45,8 @@ class ToyConfig(BaseConfig):
     """Held-out samples."""
     batch_tokens: int = 200
     """Samples per optimiser step."""
-    lr: float = 3e-2
-    """Peak learning rate of Adam."""
+    lr: tuple[float, ...] = (3e-2,)
+    """Peak learning rates of Adam."""
     centre: bool = True
     """Start `b_dec` at the mean of the data as every other sweep does; else at 0."""
 
@@ -80,5 +80,5 @@ class ToyConfig(BaseConfig):
         order = {name: index for index, name in enumerate(self.settings())}
         return sorted(
             cells(self, {MODEL: points}),
-            key=lambda c: (order[c.hookpoint], c.k, c.expansion_factor, c.seed, self.variant.index(c.variant)),
+            key=lambda c: (order[c.hookpoint], c.k, c.expansion_factor, c.lr, c.seed, self.variant.index(c.variant)),
         )

@@ -27,12 +27,13 @@ def recovery_table(cfg: ToyConfig, grid: Sequence[Cell], results: Mapping[str, M
         "| setting | expansion | k | variant | " + " | ".join(COLUMNS) + " |",
         "|---" * (4 + len(COLUMNS)) + "|",
     ]
-    for (setting, k, expansion), group in groupby(grid, key=lambda c: (c.hookpoint, c.k, c.expansion_factor)):
+    for (setting, k, expansion, lr), group in groupby(grid, key=lambda c: (c.hookpoint, c.k, c.expansion_factor, c.lr)):
         point = list(group)
+        rate = f", lr {lr}" if len(cfg.lr) > 1 else ""
         for variant in cfg.variant:
             found = [results[cell.name] for cell in point if cell.variant == variant]
             values = [_spread([result[key] for result in found if key in result], key) for key in COLUMNS.values()]
-            lines.append(f"| {setting} | {expansion} | {k} | {variant} | " + " | ".join(values) + " |")
+            lines.append(f"| {setting} | {expansion} | {k} | {variant}{rate} | " + " | ".join(values) + " |")
         chance = random_recovery(cfg, setting, point[0].coder.latents(point[0].d_in))
         values = [f"{chance[key]:.3f}" if key in chance else "-" for key in COLUMNS.values()]
         lines.append(f"| {setting} | {expansion} | - | random rows | " + " | ".join(values) + " |")

@@ -22,6 +22,7 @@ from models.training import Trainer, TrainingDiverged
 from orchestrator.atomic import atomic_directory
 from orchestrator.command_line.read import reader_may_leave
 from orchestrator.driver.claims import TRACKING_DIRECTORY, directory_of, locked
+from orchestrator.driver.notes import trial_tags
 from orchestrator.driver.report import Outcome, say
 from orchestrator.driver.script import Flags, Preset, exit_status, read_command_line
 from orchestrator.grid.cells import Cell
@@ -74,6 +75,7 @@ def _main(description: str, experiment: str, presets: Mapping[str, ToyConfig], a
         return 0
     with (
         directory_of(request.cfg, request.resume) as directory,
+        locked(directory),
         mirrored(directory, request.cfg.storage, left_out=()),
     ):
         outcome = run(request.cfg, grid, directory, experiment)
@@ -94,29 +96,28 @@ def describe(cfg: ToyConfig, grid: Sequence[Cell]) -> str:
 def run(cfg: ToyConfig, grid: Sequence[Cell], directory: Path, experiment: str) -> Outcome:
     """Train every cell that has no result yet, and report on all. Raises UserError."""
     torch.set_num_threads(1)
-    with locked(directory):
-        tags = environment_tags()
-        home, journal = home_of(cfg.storage), directory / TRACKING_DIRECTORY
-        tracker = Tracker(cfg.tracking_uri, experiment, str(cfg.name), home, journal)
-        datasets = {cell.name: datasets_of(cfg, cell) for cell in grid}
-        tracker.start_sweep(cfg.params(), tags, cfg.to_json(), list(dict.fromkeys(chain(*datasets.values()))))
-        results = {}
-        with killed_if_raised(tracker):
-            for number, cell in enumerate(grid, 1):
-                place = directory / TRIALS_DIRECTORY / cell.name
-                params = {**cfg.distinguishing(), **cell.params, **_setting(cfg, cell)}
-                tracker.start_trial(cell.name, params, tags, datasets[cell.name])
-                known = result_of(place)
-                results[cell.name] = known or _attempt(cfg, cell, place, tracker)
-                log_result(tracker, cell.name, place, results[cell.name])
-                log.info("%d/%d %s: %s", number, len(grid), cell.name, _brief(results[cell.name], known is not None))
-            table = recovery_table(cfg, grid, results)
-            (directory / "comparison.md").write_text(table + "\n", encoding="utf-8")
-            (directory / "results.json").write_text(json.dumps({"results": results}, indent=2), encoding="utf-8")
-            tracker.log_artifacts(None, directory / "comparison.md")
-            tracker.save_view({key for result in results.values() for key in result}, len(cfg.seed))
-        failed = {name: result["failure"] for name, result in results.items() if "failure" in result}
-        unsent = tracker.finish("FAILED" if failed else "FINISHED")
+    tags = environment_tags()
+    home, journal = home_of(cfg.storage), directory / TRACKING_DIRECTORY
+    tracker = Tracker(cfg.tracking_uri, experiment, str(cfg.name), home, journal)
+    datasets = {cell.name: datasets_of(cfg, cell) for cell in grid}
+    tracker.start_sweep(cfg.params(), tags, cfg.to_json(), list(dict.fromkeys(chain(*datasets.values()))))
+    results = {}
+    with killed_if_raised(tracker):
+        for number, cell in enumerate(grid, 1):
+            place = directory / TRIALS_DIRECTORY / cell.name
+            params = {**cfg.distinguishing(), **cell.params, **_setting(cfg, cell)}
+            tracker.start_trial(cell.name, params, {**tags, **trial_tags(cell)}, datasets[cell.name])
+            known = result_of(place)
+            results[cell.name] = known or _attempt(cfg, cell, place, tracker)
+            log_result(tracker, cell.name, place, results[cell.name])
+            log.info("%d/%d %s: %s", number, len(grid), cell.name, _brief(results[cell.name], known is not None))
+        table = recovery_table(cfg, grid, results)
+        (directory / "comparison.md").write_text(table + "\n", encoding="utf-8")
+        (directory / "results.json").write_text(json.dumps({"results": results}, indent=2), encoding="utf-8")
+        tracker.log_artifacts(None, directory / "comparison.md")
+        tracker.save_view({key for result in results.values() for key in result}, len(cfg.seed))
+    failed = {name: result["failure"] for name, result in results.items() if "failure" in result}
+    unsent = tracker.finish("FAILED" if failed else "FINISHED")
     return Outcome(table, None, failed, {}, {}, tracker.comparison_url(), unsent)
 
 
@@ -157,7 +158,7 @@ def train(cfg: ToyConfig, cell: Cell, directory: Path, tracker: Tracker) -> dict
     samples, held_out = (torch.Generator().manual_seed(stream(cell.seed, purpose)) for purpose in (1, 2))
     torch.manual_seed(cell.seed)
     coder = SparseCoder(cell.d_in, cell.coder)
-    trainer = Trainer(coder, cfg.train_config())
+    trainer = Trainer(coder, cfg.train_config(cell.lr))
     trainer.initialise(tree.sample(SAMPLES_TO_START_FROM, samples))
     if not cfg.centre and coder.b_dec is not None:
         coder.b_dec.data.zero_()

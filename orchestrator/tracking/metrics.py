@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 METRICS = (
-    "train/fvu", "val/fvu", "val/fvu_with_massive", "val/tokens", "val/massive_tokens", "dead_pct", "l0", "lr",
-    "tokens_per_second", "train_seconds", "data_wait_pct", "device_busy_pct", "peak_memory_bytes",
+    "train/fvu", "val/fvu", "val/fvu_with_massive", "val/mean_share", "val/tokens", "val/massive_tokens", "dead_pct",
+    "l0", "lr", "tokens_per_second", "train_seconds", "data_wait_pct", "device_busy_pct", "peak_memory_bytes",
     "excluded_first_tokens", "excluded_massive_tokens",
 )  # fmt: skip
 

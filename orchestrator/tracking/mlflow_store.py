@@ -1,4 +1,4 @@
-"""What everything that talks to MLflow needs: where a sweep's store is, settings, and errors in one line."""
+"""What everything that talks to MLflow needs: the database, settings, and errors in one line."""
 
 import logging
 import os
@@ -7,48 +7,22 @@ import secrets
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from urllib.parse import quote
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 from requests import HTTPError
-from sqlalchemy.engine import make_url
 
 from orchestrator.errors import UserError
 from orchestrator.redaction import redact
+from orchestrator.tracking.addresses import sqlite_file, uri_of
 
 _SQLITE = b"SQLite format 3\0"
-DATABASE = "mlflow.db"
-"""The SQLite store's file in a storage directory."""
 
 # A proxy whose server is down answers 404; a run that is gone is made anew when the connection is.
 _TRANSIENT_CODE = {"ENDPOINT_NOT_FOUND", "RESOURCE_DOES_NOT_EXIST"}
 _TRANSIENT_STATUS = {401, 403, 408, 409, 425, 429, 499}  # mended by time, or by a person who renews a token
-
-
-def default_uri(storage: Path) -> str:
-    """MLFLOW_TRACKING_URI, as for any program of MLflow's, or the SQLite store in `storage`."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(storage)
-
-
-def sqlite_uri(storage: Path) -> str:
-    """The tracking URI of the SQLite store in `storage`, whatever characters that has."""
-    return _uri_of(storage.resolve() / DATABASE)
-
-
-def _uri_of(path: Path) -> str:
-    file = str(path)
-    # MLflow makes the directory that the URI names before it is unquoted, unless the slashes are quoted too.
-    return f"sqlite:///{file if quote(file) == file else quote(file, safe='')}"
-
-
-def sqlite_file(uri: str) -> Path | None:
-    """The file of a SQLite store; None for other stores. Raises SQLAlchemy's ArgumentError for what is no URI."""
-    if not uri.startswith("sqlite:"):
-        return None
-    return Path(make_url(uri).database or "")
 
 
 def check_database(uri: str) -> None:
@@ -72,7 +46,7 @@ def create_database(uri: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(f".{file.name}.{secrets.token_hex(6)}")
     try:
-        MlflowClient(tracking_uri=_uri_of(draft)).search_experiments(max_results=1)
+        MlflowClient(tracking_uri=uri_of(draft)).search_experiments(max_results=1)
         with suppress(FileExistsError):  # somebody else was first
             _put(draft, file)
     finally:

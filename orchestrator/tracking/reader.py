@@ -14,8 +14,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.errors import UserError
 from orchestrator.redaction import redact
+from orchestrator.tracking.addresses import sqlite_file
 from orchestrator.tracking.journal import Journal
-from orchestrator.tracking.mlflow_store import brief, quieten_mlflow, sqlite_file
+from orchestrator.tracking.mlflow_store import brief, quieten_mlflow
 from orchestrator.tracking.records import Point, TrialRecord, records_of
 from orchestrator.tracking.tracker import tag_key
 

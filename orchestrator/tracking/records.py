@@ -41,6 +41,11 @@ class TrialRecord:
     """What tells it from trials of other sweeps, by the names of params: lr, batch_tokens, tokens.fingerprint."""
 
 
+def by_numbers(hookpoint: str) -> list[int | str]:
+    """What to sort hookpoints by: layers.4 before layers.10."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d{1,18})", hookpoint)]
+
+
 def records_of(
     sweep_params: Mapping[str, str], trials: Iterable[tuple[Mapping[str, str], Iterable[Point]]]
 ) -> list[TrialRecord]:
@@ -54,8 +59,8 @@ def records_of(
 
     def place(record: TrialRecord) -> tuple[object, ...]:
         variant = variants.index(record.variant) if record.variant in variants else len(variants)
-        hookpoint = [int(part) if part.isdecimal() else part for part in re.split(r"(\d{1,18})", record.hookpoint)]
-        return record.model, hookpoint, record.expansion_factor, record.k, variant, record.variant, record.seed
+        size = record.expansion_factor, record.k
+        return record.model, by_numbers(record.hookpoint), *size, variant, record.variant, _rate(record), record.seed
 
     return sorted(records, key=place)
 
@@ -90,6 +95,14 @@ def write_results(records: Sequence[TrialRecord], path: Path) -> None:
         columns[metric] = pa.array([row.metrics.get(metric) for row in records], pa.float64())
     with atomic_file(path) as unfinished:
         pa.parquet.write_table(pa.table(columns), unfinished)
+
+
+def _rate(record: TrialRecord) -> float:
+    """Its learning rate, 0 where none is known."""
+    try:
+        return float(record.settings.get("lr", ""))
+    except ValueError:
+        return 0.0
 
 
 def _is_trial(params: Mapping[str, str]) -> bool:

@@ -13,15 +13,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from orchestrator.errors import UserError
 from orchestrator.names import digest, plain
 from orchestrator.redaction import redact
+from orchestrator.tracking.addresses import default_uri
 from orchestrator.tracking.datasets import Dataset
 from orchestrator.tracking.delivery import Delivery
 from orchestrator.tracking.journal import COMMAND, PARENT, Journal
-from orchestrator.tracking.mlflow_store import check_database, default_uri, quieten_mlflow, server_version
+from orchestrator.tracking.mlflow_store import check_database, quieten_mlflow, server_version
 from orchestrator.tracking.views import SINCE, saved_view, view_url
 from orchestrator.tracking.writer import Writer
 
@@ -162,6 +163,12 @@ class Tracker:
             return view_url(base, state.experiment_id, self._journal.id)
         query = {"runs": json.dumps(trials, separators=(",", ":")), "experiments": json.dumps([state.experiment_id])}
         return f"{base.rstrip('/')}/#/compare-runs?{urlencode(query)}"
+
+    def artifact_link(self, path: str) -> str | None:
+        """Where MLflow's UI shows an artifact of the sweep's own run, from any of its pages; None before it has one."""
+        state = self._journal.state
+        run_id = state.runs.get(PARENT)
+        return f"#/experiments/{state.experiment_id}/runs/{run_id}/artifacts/{quote(path)}" if run_id else None
 
     def _log_datasets(self, trial: str | None, datasets: Sequence[Dataset]) -> None:
         if datasets:

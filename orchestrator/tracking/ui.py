@@ -11,9 +11,10 @@ from orchestrator.command_line.read import read
 from orchestrator.errors import UserError
 from orchestrator.grid.base_config import BaseConfig
 from orchestrator.storage.address import home_of, spelt
-from orchestrator.tracking.mlflow_store import sqlite_file, sqlite_uri
+from orchestrator.tracking.addresses import sqlite_file, sqlite_uri
 
 HOST = "127.0.0.1"
+PATIENT = "--timeout-worker-healthcheck=300"  # seconds; after 5, its default, uvicorn kills what a busy machine imports
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,8 @@ def server(command: Command) -> list[str]:
         raise UserError(f"storage {spelt(command.storage)!r}: no runs there yet; make sweep records some")
     _check_port(command)
     return [
-        sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", HOST, "--port", str(command.port)
+        sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", HOST, "--port", str(command.port),
+        "--uvicorn-opts", PATIENT,
     ]  # fmt: skip
 
 

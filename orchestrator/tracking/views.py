@@ -18,7 +18,8 @@ SINCE = (3, 15)
 CE_RECOVERED = "model_performance_preservation/ce_loss_score"
 AUTOINTERP = "autointerp/example_embedding/mean"
 COLUMNS = (
-    "params.`hookpoint`", "params.`k`", "params.`expansion_factor`", "params.`variant`", "params.`seed`",
+    "params.`hookpoint`", "params.`k`", "params.`expansion_factor`", "params.`variant`", "params.`lr`",
+    "params.`seed`",
     "metrics.`val/fvu`", f"metrics.`{CE_RECOVERED}`", f"metrics.`{AUTOINTERP}`", "metrics.`dead_pct`",
     "attributes.`Dataset`", "attributes.`Models`", "attributes.`User`", "attributes.`Source`", "attributes.`Version`",
 )  # fmt: skip
@@ -38,7 +39,7 @@ def saved_view(journal: str, name: str, metrics: Collection[str], seeds: int, cr
     """
     views: dict[str, tuple[str, Card | None]] = {journal: (name, None)}
     if seeds > 1:
-        keys = [{"mode": "param", "groupByData": axis} for axis in (*AXES, "model")]
+        keys = [{"mode": "param", "groupByData": axis} for axis in (*AXES, "model", "lr")]
         views[f"{journal}-by-seed"] = (
             f"{name}, means over seeds",
             {"aggregateFunction": "average", "groupByKeys": keys},

@@ -93,10 +93,9 @@ class Checkpoints:
     def _send(self, checkpoint: Path, remote: Remote) -> None:
         try:
             push(checkpoint, remote.below(checkpoint.name), last=MANIFEST)
-        except OSError as error:
+            self._drop(remote, KEPT)
+        except Exception as error:  # noqa: BLE001 -- nobody asks the future, and a trial can do without a copy
             log.warning("checkpoint %s is on this machine alone: %s", checkpoint.name, one_line(error))
-            return
-        self._drop(remote, KEPT)
 
     def _drop(self, remote: Remote, keep: int) -> None:
         try:

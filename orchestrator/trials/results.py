@@ -52,6 +52,12 @@ def scores_of(directory: Path) -> dict[str, Any] | None:
     return scores
 
 
+def figures_of(directory: Path) -> dict[str, float] | None:
+    """The figures among the scores of a trial; None where it has none."""
+    scores = scores_of(directory)
+    return None if scores is None else scores["metrics"]
+
+
 def keep_scores(directory: Path, scores: dict[str, Any]) -> None:
     """Write what `scores_of` reads, complete or not at all; with it a trial is scored."""
     _keep(directory / SCORES_DIRECTORY / SCORES_FILE, scores)
@@ -119,5 +125,5 @@ def _are_numbers(value: object) -> bool:
 
 
 def _keep(path: Path, content: dict[str, Any]) -> None:
-    with atomic_file(path) as unfinished:
+    with atomic_file(path, durable=True) as unfinished:
         unfinished.write_text(redact(json.dumps(content)), encoding="utf-8")

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,16 +21,18 @@ from orchestrator.activations.reader import ShardReader
 from orchestrator.activations.stream import TrainStream
 from orchestrator.activations.tables import ActivationError
 from orchestrator.atomic import atomic_directory
-from orchestrator.errors import MACHINE_ERRORS, one_line
+from orchestrator.errors import one_line
 from orchestrator.grid.cells import Cell
 from orchestrator.grid.config import SweepConfig
-from orchestrator.storage.address import address_of, home_of
+from orchestrator.machine_errors import MACHINE_ERRORS
+from orchestrator.storage.address import address_of
+from orchestrator.storage.identity import copy_of, identity_of
 from orchestrator.storage.remote import Remote, remote_of
 from orchestrator.trials.card import run_of
 from orchestrator.trials.checkpoints import Checkpoints
 from orchestrator.trials.clock import Clock
 from orchestrator.trials.curve import Curve
-from orchestrator.trials.results import TRIALS_DIRECTORY, keep_result, publish
+from orchestrator.trials.results import CODER_DIRECTORY, TRIALS_DIRECTORY, keep_result, publish
 
 TRIAL_NICENESS = 19
 """Scheduling priority of trials on CPU, below that of the extractor."""
@@ -51,10 +54,11 @@ class TrialJob:
     threads: int
 
     def to_json(self) -> dict[str, Any]:
-        """What Ray hands to the trial's process."""
+        """What Ray hands to the trial's process, and the driver alone knows."""
         return {
             "cell": self.cell.to_json(), "sweep": json.dumps(self.sweep.to_json()), "directory": str(self.directory),
             "broker": self.broker, "hookpoint": self.hookpoint, "target": self.target, "threads": self.threads,
+            "identity": identity_of(self.directory.parent.parent) if address_of(self.sweep.storage) else "",
         }  # fmt: skip
 
     def remote(self) -> Remote | None:
@@ -65,10 +69,11 @@ class TrialJob:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "TrialJob":
         """Inverse of `to_json`."""
-        cell, sweep, directory = Cell(**content["cell"]), SweepConfig.from_json(content["sweep"]), content["directory"]
+        given = {**content, "cell": Cell(**content["cell"]), "sweep": SweepConfig.from_json(content["sweep"])}
+        sweep, identity, directory = given["sweep"], given.pop("identity"), Path(content["directory"])
         if address_of(sweep.storage):  # this machine's copy may be elsewhere than the driver's
-            directory = home_of(sweep.storage) / str(sweep.name) / TRIALS_DIRECTORY / cell.name
-        return cls(**{**content, "cell": cell, "sweep": sweep, "directory": Path(directory)})
+            directory = copy_of(sweep.storage, str(sweep.name), identity) / TRIALS_DIRECTORY / given["cell"].name
+        return cls(**{**given, "directory": directory})
 
 
 def run_trial(config: dict[str, Any]) -> None:
@@ -113,7 +118,7 @@ def train(
     sweep, device = job.sweep, torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(job.cell.seed)
     coder = SparseCoder(job.cell.d_in, job.cell.coder, device=device)
-    trainer = Trainer(coder, sweep.train_config())
+    trainer = Trainer(coder, sweep.train_config(job.cell.lr))
     restored = checkpoints.restore(trainer)
     saved = restored or {}
     train_seconds = saved.pop("train_seconds", 0.0)
@@ -134,7 +139,9 @@ def train(
         "excluded_first_tokens": stream.cursor.excluded_first,
         "excluded_massive_tokens": stream.cursor.excluded_massive,
     }
-    with atomic_directory(job.directory / "coder") as unfinished:
+    # One that is there without a result is of an attempt that ended between the two, or of another trial.
+    shutil.rmtree(job.directory / CODER_DIRECTORY, ignore_errors=True)
+    with atomic_directory(job.directory / CODER_DIRECTORY, durable=True) as unfinished:
         coder.save_to_disk(unfinished)
         (unfinished / CARD_FILE).write_text(model_card(coder, run_of(job.cell, sweep, result)), encoding="utf-8")
     return result

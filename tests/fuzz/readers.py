@@ -53,7 +53,7 @@ def _read_config(directory: Path) -> None:
     cfg = SweepConfig.from_json((directory / "sweep.json").read_bytes())
     assert cfg.name is None or ("/" not in cfg.name and cfg.name not in ("", ".", ".."))
     json.dumps(cfg.to_json())
-    assert cfg.params() and cfg.shards("train") > 0 and cfg.train_config().steps == cfg.steps and hash(cfg)
+    assert cfg.params() and cfg.shards("train") > 0 and cfg.train_config(1e-3).steps == cfg.steps and hash(cfg)
 
 
 def _write_sparsifys(directory: Path) -> None:

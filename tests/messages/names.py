@@ -96,6 +96,21 @@ def a_storage_that_reads_like_a_secret(place: Place) -> list[str]:
     return ["--storage", str(place.path / "x?token=abc")]
 
 
+@mistake(MISTAKES, r"storage 's3://\.\.\.': has a user or a secret in it, .*; leave it to the environment")
+def a_storage_with_keys_in_its_address(place: Place) -> list[str]:
+    return ["--storage", "s3://AKIA0123:very/secret@bucket/sweeps"]
+
+
+@mistake(MISTAKES, r"storage 's3://\.\.\.': has a user or a secret in it, .*; leave it to the environment")
+def a_sweep_to_resume_from_an_address_with_keys(place: Place) -> list[str]:
+    return ["--storage", "s3://AKIA0123:secret@bucket/sweeps", "--resume", "there"]
+
+
+@mistake(MISTAKES, r"storage 'hdfs://sweeps/ours': names no host with its port; hdfs://HOST:PORT/PATH does, .*")
+def a_storage_whose_host_is_left_out(place: Place) -> list[str]:
+    return ["--storage", "hdfs:///sweeps/ours"]
+
+
 @mistake(MISTAKES, r"name 'x\?token=abc': reads like a secret, and is blanked in what is logged; rename it")
 def a_name_that_reads_like_a_secret(place: Place) -> list[str]:
     return ["--name", "x?token=abc"]

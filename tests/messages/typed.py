@@ -13,7 +13,8 @@ def a_coder_that_no_machine_holds(place: Place) -> list[str]:
 
 
 VARIANTS = (
-    "topk, mp, mp-tied, mp-sliced, mp-big-decoder, ito, omp, mp-uncentred, transcoder, sst, mp-transcoder, "
+    "topk, mp, mp-tied, mp-sliced, mp-big-decoder, ito, omp, mp-uncentred, mp-study, "
+    "mp-study-free-decoder, ito-study, ito-study-free-decoder, transcoder, sst, mp-transcoder, "
     "mp-transcoder-free-encoder, mp-transcoder-separate-subtraction, mp-transcoder-decoder-subtraction, "
     "mp-transcoder-ito"
 )
@@ -76,10 +77,10 @@ typed("a_flag_that_cannot_be_denied", ["--no-k"], r"--no-k: no such flag; did yo
 
 typed(
     "a_preset_without_its_flag",
-    ["--plan", "--lr", "0.1", "laptop"],
+    ["--plan", "--auxk-alpha", "0.1", "laptop"],
     r"'laptop': a value needs a flag before it; did you mean --scores laptop or --preset laptop\?",
 )
-typed("an_assignment", ["--lr=0.1", "k=16"], r"'k=16': a value needs a flag before it; did you mean --k 16\?")
+typed("an_assignment", ["--auxk-alpha=0.1", "k=16"], r"'k=16': a value needs a flag before it; did you mean --k 16\?")
 typed("help_as_a_word", ["--name", "a", "help"], r"'help': a value needs a flag before it; did you mean --help\?")
 typed("a_name_of_two_words", ["--name", "my", "sweep"], r"name 'sweep': is one too many, --name takes one value; .*")
 typed("two_values_for_one", ["--train-tokens", "100000", "200000"], r"train_tokens '200000': is one too many, .*")
@@ -111,7 +112,10 @@ typed("half", ["--expansion-factor", "0.5"], r"expansion_factor '0\.5': must be 
 typed("an_exponent", ["--train-tokens", "1e6"], r"train_tokens '1e6': must be a whole number; did you mean 1000000\?")
 typed("thousands", ["--val-tokens", "1,000,000"], r"val_tokens .*: must be a whole number; did you mean 1000000\?")
 typed("a_unit", ["--train-tokens", "1M"], r"train_tokens '1M': must be a whole number")
-typed("a_decimal_comma", ["--lr", "0,001"], r"lr '0,001': must be a number; did you mean 0\.001\?")
+typed("a_decimal_comma", ["--auxk-alpha", "0,001"], r"auxk_alpha '0,001': must be a number; did you mean 0\.001\?")
+typed("a_rate_with_a_comma", ["--lr", "0,001"], r"lr '0,001': must be numbers, .*; did you mean 0\.001\?")
+typed("rates_with_a_comma", ["--lr", "0.1,0.2"], r"lr '0\.1,0\.2': numbers are separated by spaces: --lr 0\.1 0\.2")
+typed("a_rate_twice", ["--lr", "0.1", "1e-1"], r"lr 0\.1: given twice, which would make duplicate cells")
 typed("a_word_for_a_number", ["--gpus-per-trial", "all"], r"gpus_per_trial 'all': must be a number")
 typed("a_negative_number", ["--k", "-4"], r"k -4: must be 1 or more")
 typed("a_negative_rate", ["--lr", "-1e-3"], r"lr -0\.001: must be a positive number")

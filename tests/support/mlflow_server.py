@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from orchestrator.tracking.mlflow_store import default_uri
+from orchestrator.tracking.addresses import default_uri
 from tests.support.waiting import free_port
 
 
@@ -39,7 +39,7 @@ class Server:
     def answers(self) -> bool:
         assert self._process is None or self._process.poll() is None, "MLflow's server has ended"
         try:
-            with urllib.request.urlopen(f"{self.uri}/health", timeout=1) as answer:
+            with urllib.request.urlopen(f"{self.uri}/health", timeout=60) as answer:
                 status: int = answer.status
             return status == 200
         except (urllib.error.URLError, ConnectionError, TimeoutError):

@@ -49,7 +49,7 @@ class S3Server:
 
     def _answers(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/moto-api/", timeout=10):
+            with urllib.request.urlopen(f"{self.url}/moto-api/", timeout=60):
                 return True
         except OSError:
             return False

@@ -15,6 +15,9 @@ class Sample:
     done: int
     seconds: float
     cpu_seconds: float
+    """Of all threads."""
+    main_cpu_seconds: float
+    """Of the first thread alone."""
     rss_mib: float
     own_mib: float
     """Without files and the object store, which others share."""
@@ -28,16 +31,21 @@ def watch(process: subprocess.Popen[bytes], done: Callable[[], int], every: floa
     samples, started = [], time.monotonic()
     while process.poll() is None:
         try:
-            stat = Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+            cpu = [cpu_seconds(f"/proc/{process.pid}{thread}/stat") for thread in ("", f"/task/{process.pid}")]
             _, resident, shared = Path(f"/proc/{process.pid}/statm").read_text(encoding="utf-8").split()[:3]
         except (OSError, ValueError):  # it ended just now
             break
-        cpu = (int(stat[11]) + int(stat[12])) / TICKS
         mib = [int(pages) * PAGE / 2**20 for pages in (resident, int(resident) - int(shared))]
-        samples.append(Sample(done(), time.monotonic() - started, cpu, *mib))
+        samples.append(Sample(done(), time.monotonic() - started, *cpu, *mib))
         time.sleep(every)
     process.wait()
     return samples
+
+
+def cpu_seconds(stat: str) -> float:
+    """Processor time, of the program and of the kernel for it, by a file of /proc."""
+    fields = Path(stat).read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def at(samples: list[Sample], done: int) -> Sample:

@@ -23,7 +23,7 @@ from orchestrator.scores.reading import best_trial, differences, trials, write_c
 from tests.support.terminal import Screen, on_a_terminal
 
 SCRIPTS = Path(__file__).parents[2] / "sweeps"
-GRIDS = ("smollm_grid", "smollm_ablation", "llama_grid", "transcoders")
+GRIDS = ("smollm_grid", "smollm_ablation", "llama_grid", "transcoders", "study_bias")
 
 
 def presets(script: str) -> dict[str, SweepConfig]:
@@ -35,7 +35,7 @@ def presets(script: str) -> dict[str, SweepConfig]:
 def test_both_presets_ask_the_same_question(script: str) -> None:
     laptop, paper = presets(script)["laptop"], presets(script)["paper"]
     assert set(laptop.variant) <= set(paper.variant) <= set(VARIANTS)
-    assert (paper.lr, paper.warmup_steps, paper.batch_tokens, paper.context_length) == (1e-3, 100, 1 << 16, 2048)
+    assert (paper.lr, paper.warmup_steps, paper.batch_tokens, paper.context_length) == ((1e-3,), 100, 1 << 16, 2048)
     assert laptop.lr == paper.lr
     assert paper.dataset == "EleutherAI/fineweb-edu-dedup-10b"
 

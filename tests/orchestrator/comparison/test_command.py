@@ -14,7 +14,7 @@ import pytest
 from orchestrator.comparison.as_latex import escaped
 from orchestrator.comparison.command import main
 from orchestrator.grid.config import AXES
-from orchestrator.tracking.mlflow_store import default_uri
+from orchestrator.tracking.addresses import default_uri
 from orchestrator.tracking.reader import read_sweep
 from orchestrator.tracking.records import TrialRecord
 from tests.support.markdown import rows

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from models.variants import VARIANTS
 from orchestrator.comparison.judged import Cell, judge
 from orchestrator.comparison.labels import LETTERS, labels
-from orchestrator.comparison.points import Arm, in_sweep, point_of
+from orchestrator.comparison.points import Arm, by_rate, in_sweep, point_of
 from orchestrator.comparison.report import report_on, verdict_of
 from orchestrator.comparison.settings import differences
 from orchestrator.tracking.reader import TrackedSweep
@@ -35,6 +35,15 @@ def only(**sweeps: list[TrialRecord]) -> Cell:
 
 
 LOW, HIGH = [0.30, 0.31, 0.32], [0.40, 0.411, 0.419]
+
+
+def test_learning_rates_of_one_sweep_are_told_apart() -> None:
+    records = by_rate([*arm(LOW, "topk", lr="0.01"), *arm(HIGH, "topk"), *arm(HIGH)])
+    cell = only(a=records)
+    assert [row.arm.variant for row in cell.rows] == ["topk (lr 0.01)", "topk (lr 0.001)", "mp (lr 0.001)"]
+    assert cell.lowest == Arm("topk (lr 0.01)", "a")
+    assert next(point_of(record).transcode for record in by_rate([*arm(LOW, "sst", lr="1"), *arm(LOW)]))
+    assert by_rate(arm(LOW)) == arm(LOW)
 
 
 def test_two_learning_rates_are_paired_by_seed() -> None:

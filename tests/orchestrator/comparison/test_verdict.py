@@ -1,5 +1,7 @@
 """Who is lower: what is said of one seed, of several, of none, and of what cannot be compared."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -97,6 +99,21 @@ def test_the_interval_of_a_mean_is_students(values: list[float]) -> None:
     assert found is not None and found.margin is not None
     half = t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
     assert found.margin == pytest.approx(half)
+
+
+def test_a_variant_with_several_learning_rates_is_judged_at_its_best_one() -> None:
+    rates = [record(0.4, "topk (lr 0.1)"), record(0.3, "topk (lr 0.01)"), record(0.2, "mp (lr 0.1)")]
+    table = comparison_table([*rates, record(0.1, "mp (lr 0.01)")])
+    assert rows(table)[2][-1] == "mp (lr 0.01) by 0.2000, one seed" and "learning rate that is best" in table
+    sweeps = comparison_table([record(0.4, "topk (a)"), record(0.3, "topk (b)"), record(0.5, "mp (a)")])
+    assert rows(sweeps)[2][-1] == "topk (b) by 0.1000, one seed" and "learning rate" not in sweeps
+    alone = comparison_table(rates[:2])
+    assert rows(alone)[2][-1] == "topk (lr 0.01) by 0.1000, one seed"
+
+
+def test_rows_are_in_the_order_of_the_layers() -> None:
+    found = [replace(record(0.1), hookpoint=f"layers.{layer}") for layer in (10, 4)]
+    assert [row[0] for row in rows(comparison_table(found))[2:]] == ["layers.4", "layers.10"]
 
 
 def test_a_transcoder_never_meets_an_autoencoder() -> None:

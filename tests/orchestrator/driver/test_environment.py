@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.tracking.mlflow_store import default_uri
+from orchestrator.tracking.addresses import default_uri
 
 SCRIPT = Path(__file__).parents[3] / "sweeps" / "toy_hierarchy.py"
 ENVIRONMENTS = {

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.driver.cli import main
 from orchestrator.figures.command import main as draw_figures
-from orchestrator.tracking.mlflow_store import default_uri
+from orchestrator.tracking.addresses import default_uri
 from orchestrator.tracking.reader import read_sweep
 from sweeps.smollm_grid import PRESETS
 

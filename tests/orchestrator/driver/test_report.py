@@ -11,7 +11,7 @@ from orchestrator.driver.printed_commands import PROJECT, show_command
 from orchestrator.driver.report import records_of
 from orchestrator.grid.cells import Cell, cells
 from orchestrator.language_models.hookpoints import Hookpoint
-from orchestrator.tracking.mlflow_store import sqlite_uri
+from orchestrator.tracking.addresses import sqlite_uri
 from tests.support.configs import small
 from tests.support.markdown import rows
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.sweeps import command, descendants
+from tests.support.waiting import LIMIT_SECONDS
 
 pytestmark = pytest.mark.sweep
 
@@ -59,7 +60,7 @@ def test_keys_in_the_environment_reach_nothing_that_is_written(
     watching = threading.Thread(target=watch)
     watching.start()
     try:
-        output, _ = process.communicate(timeout=280)
+        output, _ = process.communicate(timeout=LIMIT_SECONDS)
     finally:
         ended.set()
         watching.join()

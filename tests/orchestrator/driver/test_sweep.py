@@ -3,10 +3,12 @@
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas
 import pytest
+import torch
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
@@ -16,6 +18,8 @@ from orchestrator.driver.cli import main
 from orchestrator.figures.command import main as draw_figures
 from orchestrator.grid.config import AXES
 from sweeps.smollm_grid import PRESETS
+from tests.support.browser import needs_browser, texts, watched
+from tests.support.mlflow_server import Server
 from tests.support.sweeps import (
     SHARDS,
     command,
@@ -23,6 +27,7 @@ from tests.support.sweeps import (
     results,
     runs_of,
 )
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.sweep
 
@@ -66,11 +71,9 @@ def test_every_line_of_the_log_is_ours(undisturbed: str) -> None:
 
 
 def test_mlflow_has_a_parent_and_a_nested_run_per_trial(undisturbed: str, storage: Path) -> None:
-    runs = runs_of(storage, "undisturbed")
-    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
-    children = [run for run in runs if run is not parent]
+    parent, children = parent_and_trials(storage)
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
-    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert {run.info.status for run in (parent, *children)} == {"FINISHED"}
     found = results(storage, "undisturbed")
     client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
     for run in children:
@@ -94,10 +97,20 @@ def test_mlflow_has_a_parent_and_a_nested_run_per_trial(undisturbed: str, storag
     assert 0 <= parent.data.metrics["system/cpu_utilization_percentage"] <= 100
     assert parent.data.metrics["system/system_memory_usage_megabytes"] > 0
     assert parent.data.metrics["system/object_store_used_megabytes"] >= 0
+    assert any(name.startswith("system/gpu_") for name in parent.data.metrics) == torch.cuda.is_available()
     note = parent.data.tags["mlflow.note.content"]
+    link = f"#/experiments/{parent.info.experiment_id}/runs/{parent.info.run_id}/artifacts/figures/figures.html"
+    assert f"[figures/figures.html]({link})" in note
     assert "| layers.2.mlp | 8 | 4 |" in note and " --name undisturbed " in note and "cores of" in note
     assert {"mlflow.user", "mlflow.source.name", "mlflow.source.git.commit"} <= set(parent.data.tags)
     assert {"config.json", "figures", "comparison.md"} <= {f.path for f in client.list_artifacts(parent.info.run_id)}
+
+
+def parent_and_trials(storage: Path) -> tuple[Run, list[Run]]:
+    """The runs of the undisturbed sweep: its own, and those of its trials."""
+    runs = runs_of(storage, "undisturbed")
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    return parent, [run for run in runs if run is not parent]
 
 
 def datasets_of(run: Run) -> dict[str, tuple[str, str]]:
@@ -105,9 +118,66 @@ def datasets_of(run: Run) -> dict[str, tuple[str, str]]:
     return {each.tags[0].value: (each.dataset.name, each.dataset.digest) for each in run.inputs.dataset_inputs}
 
 
+@pytest.fixture(scope="module")
+def shown(undisturbed: str, storage: Path) -> Iterator[str]:
+    """What the sweep says to open, at the port of a server that runs."""
+    (link,) = re.findall(r"compare in MLflow \(start it with .*\): http://127.0.0.1:5000(/\S+)", undisturbed)
+    server = Server(storage)
+    server.start()
+    wait_until(server.answers, "MLflow's server")
+    yield server.uri + link
+    server.kill()
+
+
+@needs_browser
+def test_the_printed_link_shows_the_trials(shown: str, storage: Path, tmp_path: Path) -> None:
+    page = texts(shown, tmp_path)
+    assert set(results(storage, "undisturbed")) <= set(page)
+    assert page[page.index("matching runs") - 1] == "4"
+    for section in ("Who wins", "Training", "Cost"):
+        assert section in page
+
+
+@needs_browser
+def test_the_table_behind_the_link_has_the_results(shown: str, storage: Path, tmp_path: Path) -> None:
+    page = texts(shown.replace("compareRunsMode=CHART", "compareRunsMode=TABLE"), tmp_path)
+    _, trials = parent_and_trials(storage)
+    for run in trials:
+        columns = [run.data.tags["mlflow.user"], run.data.tags["mlflow.source.git.commit"][:6], "smollm_grid.py"]
+        columns.append(f"python-docs ({run.data.params['tokens.fingerprint']})")
+        for value in columns:
+            assert page.count(value) == len(trials), value
+        assert any(_is(text, run.data.metrics["val/fvu"]) for text in page)
+
+
+def _is(text: str, number: float) -> bool:
+    """Whether it says the number, rounded as the page likes."""
+    digits = len(text.partition(".")[2])
+    return digits >= 3 and text == f"{number:.{digits}f}"
+
+
+@needs_browser
+def test_the_description_leads_to_the_figures(shown: str, storage: Path, tmp_path: Path) -> None:
+    """Its link opens the page among the sweep's artifacts, whole."""
+    parent, _ = parent_and_trials(storage)
+    url = f"{shown.partition('#')[0]}#/experiments/{parent.info.experiment_id}/runs/{parent.info.run_id}"
+    script = """(() => {
+        const link = document.querySelector('a[href*="figures.html"]');  // which opens a tab of its own
+        if (link && !location.hash.includes('/artifacts/')) location.assign(link.href);
+        const frame = document.querySelector('iframe');
+        if (frame && !window.asked) {
+            window.asked = true;
+            fetch(frame.src).then(page => page.text()).then(text => { window.told = text; });
+        }
+        return window.told;
+    })()"""
+    page = (storage / "undisturbed" / "figures" / "figures.html").read_text(encoding="utf-8")
+    assert watched(url, tmp_path, script, "mlflow-figures.png") == page
+
+
 def test_figures_are_logged_and_can_be_drawn_from_mlflow_alone(undisturbed: str, storage: Path, tmp_path: Path) -> None:
     names = {"figures.html", "fvu_by_variant.png", "dead_and_fvu.png", "fvu_against_time.png"}  # one k: no curve of it
-    (parent,) = [run for run in runs_of(storage, "undisturbed") if "mlflow.parentRunId" not in run.data.tags]
+    parent, _ = parent_and_trials(storage)
     client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
     logged = client.list_artifacts(parent.info.run_id, "figures")
     assert {Path(file.path).name for file in logged} == names
@@ -123,10 +193,10 @@ def test_figures_are_logged_and_can_be_drawn_from_mlflow_alone(undisturbed: str,
 def test_results_are_a_table_of_their_own(undisturbed: str, storage: Path) -> None:
     """Among the artifacts too, for whoever has no MLflow at hand."""
     table = pandas.read_parquet(storage / "undisturbed" / "results.parquet")
-    (parent,) = [run for run in runs_of(storage, "undisturbed") if "mlflow.parentRunId" not in run.data.tags]
+    parent, trials = parent_and_trials(storage)
     listed = MlflowClient(f"sqlite:///{storage}/mlflow.db").list_artifacts(parent.info.run_id)
     assert "results.parquet" in {file.path for file in listed}
-    children = {run.info.run_name: run for run in runs_of(storage, "undisturbed") if run is not parent}
+    children = {run.info.run_name: run for run in trials}
     assert len(table) == 4 and table["k"].dtype == table["seed"].dtype == "int64"
     for row in table.to_dict("records"):
         name = f"model-{row['hookpoint']}-{row['variant']}-k{row['k']}-ef{row['expansion_factor']}-s{row['seed']}"

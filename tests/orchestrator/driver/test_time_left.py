@@ -51,17 +51,19 @@ def trains(sweep: Plan, pace: float, loading: float) -> Iterator[tuple[float, di
 
 
 def scores(sweep: Plan, pace: float, began: float) -> Iterator[tuple[float, list[str], list[str]]]:
-    """Seconds, and which trials are being scored and wait for it."""
-    waiting, ends, seconds = [cell.name for cell in sweep.cells], {}, began
-    took = {cell.name: pace * sweep.scoring_seconds(cell) for cell in sweep.cells}
-    while waiting or ends:
-        ends = {name: end for name, end in ends.items() if end > seconds}
-        while waiting and len(ends) < sweep.concurrent:
-            loading = SCORING_START_SECONDS * pace if len(waiting) > len(took) - sweep.concurrent else 0.0
+    """Seconds, and which trials are being scored and wait for it: one more than train share what those could use."""
+    took = {cell.name: sweep.scoring_seconds(cell) for cell in sweep.cells}
+    own_loading = SCORING_START_SECONDS * sweep.concurrent / (sweep.concurrent + 1)
+    waiting, left, seconds = list(took), dict[str, float](), began
+    while waiting or left:
+        while waiting and len(left) <= sweep.concurrent:
+            loading = own_loading if len(waiting) >= len(took) - sweep.concurrent else 0.0
             name = waiting.pop(0)
-            ends[name] = seconds + loading + took[name]
-        yield seconds, list(ends), list(waiting)
+            left[name] = pace * (loading + took[name])
+        yield seconds, list(left), list(waiting)
         seconds += 2.0
+        own = 2.0 * min(1.0, sweep.concurrent / len(left))
+        left = {name: each - own for name, each in left.items() if each > own}
 
 
 @pytest.mark.parametrize(("pace", "since"), [(0.5, 0.25), (0.8, 0.15), (1.0, 0.1), (1.3, 0.1), (2.0, 0.2), (8.0, 0.2)])

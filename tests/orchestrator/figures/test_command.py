@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.figures import command
-from orchestrator.tracking.mlflow_store import default_uri
+from orchestrator.tracking.addresses import default_uri
 from orchestrator.tracking.reader import read_sweep
 from orchestrator.tracking.tracker import Tracker
 from tests.support.records import SWEEP, grid, log_sweep, log_trials

@@ -160,6 +160,52 @@ def test_fvu_against_time_has_a_point_for_each_k() -> None:
     assert figure.about == "a; mean of 2 seeds; error bars: lowest to highest; numbers: k"
 
 
+def test_a_missing_bias_is_drawn_over_the_share_of_the_mean() -> None:
+    share = {"layers.1": 0.03, "layers.2": 1.2, "layers.3": 1.1}
+    trials = [
+        dataclasses.replace(trial, metrics=trial.metrics | {"val/mean_share": share[trial.hookpoint]})
+        for trial in grid(hookpoint=tuple(share), k=(16, 64), variant=("topk", "mp", "mp-uncentred"), seed=(0, 1))
+    ]
+    figure = drawn(trials)["fvu_against_mean"]
+    assert [panel.title for panel in figure.panels] == ["expansion 8, k 16", "expansion 8, k 64"]
+    topk, mp, uncentred = figure.panels[0].lines
+    assert (topk.x, topk.y) == ((0.03, 1.1, 1.2), approx(1, 1, 1))
+    assert (mp.name, uncentred.name) == ("mp", "mp-uncentred")
+    fvu = {(t.variant, t.hookpoint, t.seed): t.metrics["val/fvu"] for t in trials if t.k == 16}
+    expected = [
+        sum(fvu["mp", place, seed] / fvu["topk", place, seed] for seed in (0, 1)) / 2
+        for place in sorted(share, key=lambda name: share[name])
+    ]
+    assert mp.y == approx(*expected)
+    for without in ("mp-uncentred", "topk"):
+        assert "fvu_against_mean" not in drawn([trial for trial in trials if trial.variant != without])
+    assert "fvu_against_mean" not in drawn([trial for trial in trials if trial.hookpoint != "layers.3"])
+
+
+def test_what_training_at_one_k_costs_at_another_is_drawn_beside_coders_of_each() -> None:
+    trials = [
+        dataclasses.replace(
+            trial,
+            metrics=trial.metrics
+            | {"inference/own/fvu": 1 / trial.k, "inference/k16/fvu": 16 / trial.k, "inference/k64/fvu": 64 / trial.k},
+        )
+        for trial in grid(k=(16, 64), variant=("topk", "mp"), seed=(0, 1))
+    ]
+    figure = drawn(trials)["fvu_at_other_k"]
+    assert [panel.title for panel in figure.panels] == [
+        "topk\nlayers.1, expansion 8", "mp\nlayers.1, expansion 8",
+    ]  # fmt: skip
+    lines = {line.name: (line.x, line.y) for line in figure.panels[0].lines}
+    assert lines == {
+        "trained at each k": ((16, 64), (1 / 16, 1 / 64)),
+        "trained at k 16": ((16, 64), (1.0, 4.0)),
+        "trained at k 64": ((16, 64), (0.25, 1.0)),
+    }
+    assert set(figure.variants) == set(lines)
+    one_k = [trial for trial in trials if trial.k == 16]
+    assert "fvu_at_other_k" not in drawn(one_k)
+
+
 def test_trials_without_times_have_no_figure_of_them() -> None:
     records = grid(k=(16, 64))
     for trial in records:
@@ -177,6 +223,12 @@ def test_looks_are_fixed_and_distinct() -> None:
     every = looks_of([*VARIANTS, *many])
     assert len({(look.dash, look.marker) for look in every.values()}) == len(every)  # without colour, too
     assert len({look.dash for look in looks_of(["topk", "mp", "mp-tied"]).values()}) == 3
+
+
+def test_rates_of_one_variant_have_its_colour() -> None:
+    found = looks_of(["mp (lr 0.001)", "mp (lr 0.01)", "topk (lr 0.001)"])
+    assert [look.colour for look in found.values()] == [to_hex("tab:blue"), *[to_hex("tab:red")] * 2]
+    assert len({(look.dash, look.marker) for name, look in found.items() if name.startswith("mp")}) == 2
 
 
 def luminance(colour: str) -> float:

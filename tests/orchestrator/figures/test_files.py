@@ -95,6 +95,14 @@ def test_scores_and_pages_of_latents_are_there_where_they_are(tmp_path: Path) ->
     assert all((tmp_path / "figures" / unquote(link)).is_file() for link in links)
 
 
+def test_dictionaries_under_other_inference_have_their_table(tmp_path: Path) -> None:
+    tried = {"inference/own/fvu": 0.4321, "inference/ito/fvu": 0.3456, "inference/non_negative/fvu": 0.3123}
+    topk, mp = grid(k=(16,), variant=("topk", "mp"))
+    write_figures("night", [dataclasses.replace(topk, metrics=topk.metrics | tried), mp], tmp_path)
+    reader = Reader((tmp_path / "figures.html").read_text(encoding="utf-8"))
+    assert "Inference" in reader.text and "0.43210.34560.3123" in reader.text  # one row
+
+
 def test_drawing_again_gives_the_same_files(tmp_path: Path) -> None:
     for directory in ("one", "two"):
         write_figures("name", grid(k=(16, 64), seed=(0, 1)), tmp_path / directory)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.figures.files import write_figures
-from tests.support.browser import needs_browser, posted
+from tests.support.browser import needs_browser, posted, watched
 from tests.support.records import grid
 
 NARROW = 420
@@ -89,3 +89,14 @@ def test_a_page_away_from_its_sweep_has_no_dead_links(tmp_path: Path) -> None:
     found = measured(tmp_path, "artifacts", 1300, LIGHT)
     assert found["links"] == [None]
     assert found["left"] == 2 and found["scroll"] <= 1300
+
+
+@needs_browser
+def test_plots_are_drawn(tmp_path: Path) -> None:
+    write(tmp_path, "drawn")
+    page = tmp_path / "drawn" / "figures" / "figures.html"
+    script = """(() => {
+        const plots = [...document.querySelectorAll('.plot')];
+        return plots.length > 0 && plots.every(plot => plot.querySelector('.main-svg'));
+    })()"""
+    assert watched(page.as_uri(), tmp_path / "profile", script, "figures.png")

@@ -24,9 +24,19 @@ def test_the_grid_is_every_combination_once() -> None:
     for cell in grid:
         assert cell.d_in == {point.name: point.width for point in POINTS["packaged"]}[cell.hookpoint]
         assert Cell(**json.loads(json.dumps(cell.to_json()))) == cell
-        assert tuple(cell.params) == AXES
+        assert tuple(cell.params) == (*AXES, "lr")
         assert (cell.coder.variant, cell.coder.k) == (cell.variant, cell.k)
         assert cell.coder.latents(cell.d_in) == cell.expansion_factor * cell.d_in
+
+
+def test_several_learning_rates_are_in_names_and_one_is_not() -> None:
+    grid = cells(small(k=(4,), variant=("mp",), lr=(0.001, 3e-5)), POINTS)
+    assert {(cell.name.removeprefix("packaged-layers.1-mp-k4-ef8-"), cell.lr) for cell in grid[-2:]} == {
+        ("lr0.001-s0", 0.001), ("lr3e-05-s0", 3e-5),
+    }  # fmt: skip
+    assert {cell.params["lr"] for cell in grid} == {0.001, 3e-5}
+    (one, _) = cells(small(k=(4,), variant=("mp",), lr=(3e-5,)), POINTS)
+    assert (one.lr, "lr" in one.name) == (3e-5, False)
 
 
 def test_the_longest_trial_comes_first() -> None:

@@ -43,13 +43,16 @@ BAD = [
     ({"batch_tokens": 6400}, "train_tokens 6400", "one batch of 6400 (batch_tokens) once first positions are excluded"),
     ({"batch_tokens": 6401, "exclude_first": False}, "train_tokens 6400", "one batch of 6401 (batch_tokens)"),
     ({"max_failures": -1}, "max_failures -1", "0 or more"),
-    ({"scores": "all"}, "scores 'all'", "none, laptop, study"),
+    ({"scores": "all"}, "scores 'all'", "none, laptop, study, inference"),
     *[({"massive_multiple": value}, f"massive_multiple {value}", "above 1") for value in (1.0, -2.0, NAN)],
     *[({"store_gb": value}, f"store_gb {value}", "a positive number") for value in (0.0, -1.0, NAN, INF)],
     *[({"gpus_per_trial": value}, f"gpus_per_trial {value}", "whole number") for value in (-1.0, NAN, INF, 1.5)],
     ({"shard_dtype": "bfloat16"}, "shard_dtype 'bfloat16'", "allowed are float16, float32"),
     *[({"name": name}, f"name {name!r}", "plain directory name") for name in ("", " ", "a/b", "..", ".hidden")],
-    *[({"lr": value}, f"lr {value}", "a positive number") for value in (0.0, -1.0, NAN, INF)],
+    *[({"lr": (0.1, value)}, f"lr {value}", "a positive number") for value in (0.0, -1.0, NAN, INF)],
+    ({"lr": (0.1, 0.1)}, "lr 0.1", "given twice"),
+    ({"scores": "inference", "scorer": ("fuzz",)}, "scorer 'fuzz'", "laptop or study"),
+    ({"epochs": 0}, "epochs 0", "1 or more"),
     ({"warmup_steps": 100}, "warmup_steps 100", "below the 100 steps"),
     ({"warmup_steps": -1}, "warmup_steps -1", "from 0"),
     ({"micro_batch_tokens": 0}, "micro_batch_tokens 0", "1 or more"),
@@ -102,11 +105,13 @@ def test_the_defaults_are_allowed() -> None:
         ({"train_tokens": 6431}, 100),
         ({"train_tokens": 6400 - 1}, 99),
         ({"batch_tokens": 3101, "warmup_steps": 0}, 1),
+        ({"epochs": 3}, 300),
+        ({"epochs": 3, "train_tokens": 6400 - 1}, 3 * 199 * 31 // 62),
     ],
     ids=str,
 )
-def test_steps_are_one_pass_over_whole_sequences(fields: dict[str, Any], steps: int) -> None:
-    assert small(**fields).steps == steps == small(**fields).train_config().steps
+def test_steps_are_passes_over_whole_sequences(fields: dict[str, Any], steps: int) -> None:
+    assert small(**fields).steps == steps == small(**fields).train_config(1e-3).steps
 
 
 @pytest.mark.parametrize(
@@ -123,7 +128,7 @@ def test_shards_hold_whole_sequences(tokens: int, shard_tokens: int, shards: int
 @pytest.mark.parametrize(("given", "used"), [(10, 10), (3100, 3100), (3101, 3100), (10_000_000, 3100)])
 def test_the_dead_window_is_at_most_half_a_run(given: int, used: int) -> None:
     cfg = small(dead_window_tokens=given)
-    assert cfg.dead_window == used == cfg.train_config().dead_window_tokens
+    assert cfg.dead_window == used == cfg.train_config(1e-3).dead_window_tokens
 
 
 def test_text_settings_are_the_configs() -> None:
@@ -139,8 +144,8 @@ def test_every_field_comes_back_from_json() -> None:
     cfg = SweepConfig(
         model=("a/b", "c"), hookpoint=("layers.*", "layers.1:in"), k=(1, 2), expansion_factor=(3,), variant=("mp",),
         seed=(4, 5), dataset="d", dataset_config="e", dataset_split="f", text_column="g", streaming=True,
-        context_length=33, train_tokens=6401, val_tokens=321, batch_tokens=63, micro_batch_tokens=7, lr=1e-5,
-        warmup_steps=9, auxk_alpha=0.03, dead_window_tokens=11, shard_tokens=1025, shard_dtype="float32",
+        context_length=33, train_tokens=6401, val_tokens=321, batch_tokens=63, micro_batch_tokens=7, lr=(1e-5, 2e-5),
+        epochs=2, warmup_steps=9, auxk_alpha=0.03, dead_window_tokens=11, shard_tokens=1025, shard_dtype="float32",
         exclude_first=False, massive_multiple=INF, store_gb=0.5, cache_dir=Path("cache/x"), gpus_per_trial=0.5,
         explainer="transformers:packaged", scorer=("fuzz",), scores="study",
         checkpoint_every=12, log_every=3, max_failures=1, storage=Path("/elsewhere"),
@@ -162,6 +167,21 @@ def test_json_has_no_credentials(uri: str) -> None:
     assert "hunter2" not in text
     assert "host/" in text
     assert "host/" in str(SweepConfig.from_json(text).tracking_uri)
+
+
+def test_a_learning_rate_by_itself_is_read_and_told_as_before() -> None:
+    """Sweeps of versions in which all trials had the same are resumed, and filters on `params.lr` hold."""
+    text = json.dumps(small().to_json() | {"lr": 0.003})
+    cfg = SweepConfig.from_json(text)
+    assert (cfg.lr, cfg.params()["lr"]) == ((0.003,), 0.003)
+    assert small(lr=(0.1, 0.2)).params()["lr"] == (0.1, 0.2)
+    assert "lr" not in cfg.distinguishing()
+
+
+def test_how_trials_are_trained_is_said_in_a_sentence() -> None:
+    assert small().training == "Trained for 100 steps of 62 tokens, one pass, learning rate 0.001."
+    several = small(epochs=2, lr=(0.001, 0.01)).training
+    assert several == "Trained for 200 steps of 62 tokens, 2 passes, learning rates 0.001, 0.01."
 
 
 def test_fields_of_another_version_are_refused() -> None:

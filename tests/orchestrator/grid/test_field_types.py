@@ -19,9 +19,9 @@ WRONG = [
     ("variant", "mp", "must be a list, each of it a text"),
     ("train_tokens", 0.5, "must be a whole number below 2**63"),
     ("train_tokens", 10**400, "must be a whole number below 2**63"),
-    ("lr", None, "must be a number"),
-    ("lr", float("nan"), "must be a number"),
-    ("lr", 10**400, "must be a number"),
+    ("auxk_alpha", None, "must be a number"),
+    ("auxk_alpha", float("nan"), "must be a number"),
+    ("auxk_alpha", 10**400, "must be a number"),
     ("log_every", "3", "must be a whole number below 2**63 or null"),
     ("streaming", 1, "must be true or false"),
     ("storage", "", "must be a text"),
@@ -43,8 +43,8 @@ def test_a_value_of_another_type_is_named(field: str, value: Any, allowed: str) 
 
 
 def test_what_was_written_by_hand_is_read() -> None:
-    cfg = SweepConfig.from_json('{"lr": 1, "k": [4, 8], "massive_multiple": Infinity, "cache_dir": null}')
-    assert (cfg.lr, type(cfg.lr), cfg.k, cfg.massive_multiple) == (1.0, float, (4, 8), float("inf"))
+    cfg = SweepConfig.from_json('{"auxk_alpha": 1, "k": [4, 8], "massive_multiple": Infinity, "cache_dir": null}')
+    assert (cfg.auxk_alpha, type(cfg.auxk_alpha), cfg.k, cfg.massive_multiple) == (1.0, float, (4, 8), float("inf"))
     assert ToyConfig.from_json('{"centre": false, "storage": "a"}').storage == Path("a")
 
 

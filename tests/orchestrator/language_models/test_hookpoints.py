@@ -1,5 +1,6 @@
 """Names and wildcards of hookpoints."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,12 @@ def test_resolve(tiny_model: Path) -> None:
     assert crossing[0] == "layers.1.input_layernorm" and crossing[-2:] == ["layers.1.mlp", "layers.1"]
     assert resolve_hookpoints(str(tiny_model), ["layers.1.mlp.up_proj"])[0].width == 64
     assert "rotary_emb" not in names(tiny_model, "*")
+
+
+def test_weights_are_not_read(tiny_model: Path, tmp_path: Path) -> None:
+    """However large they are: the configuration alone is enough."""
+    shutil.copy(tiny_model / "config.json", tmp_path)
+    assert resolve_hookpoints(str(tmp_path), ["*"]) == resolve_hookpoints(str(tiny_model), ["*"])
 
 
 def test_resolved_names_can_be_captured(tiny_model: Path, tiny: LanguageModel, tokens_NL: Tensor) -> None:

@@ -1,7 +1,6 @@
 """The models that come with the packages."""
 
 import shutil
-import time
 from pathlib import Path
 from pydoc_data.topics import topics
 
@@ -22,10 +21,8 @@ def test_packaged_wheel_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_packaged_model_predicts_text() -> None:
     tokenizer = load_tokenizer("packaged")
-    started = time.monotonic()
     points = resolve_hookpoints("packaged", ["layers.10*"])
     assert points[-1].name == "layers.10" and points[-1].width == 576
-    assert time.monotonic() - started < 10
     text = "\n\n".join(topics.values())
     ids = tokenizer(text, verbose=False)["input_ids"]
     tokens_NL = torch.tensor(ids[: 4 * 512]).view(4, 512)

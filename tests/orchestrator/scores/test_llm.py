@@ -1,6 +1,7 @@
 """LLMs from a server and in this process: the same answers, whatever happens to the server, and no key anywhere."""
 
 import asyncio
+import socket
 import threading
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from orchestrator.scores.llm import Client, check_llm, make_client
 from orchestrator.scores.llm_openai import LlmError, OpenAiClient
 from orchestrator.scores.llm_transformers import TransformersClient
 from tests.support.openai_server import StartServer
+from tests.support.waiting import LIMIT_SECONDS
 
 CHAT = [{"role": "user", "content": "Name a colour. Answer with one word."}]
 KEY = "sk-this-is-a-secret"
@@ -35,17 +37,20 @@ def test_a_server_and_this_process_give_the_same_answer(start: StartServer) -> N
 
 def test_a_server_that_dies_and_comes_back_is_waited_for(start: StartServer) -> None:
     process, url = start()
-    client = OpenAiClient(url, give_up_seconds=300)
+    client = OpenAiClient(url, give_up_seconds=LIMIT_SECONDS)
     before = ask(client)
     process.kill()
     process.wait()
     answers: list[str] = []
     waiting = threading.Thread(target=lambda: answers.append(ask(client)))
-    waiting.start()
-    time.sleep(1)  # it may have tried already; if not, it will
+    port = int(url.rpartition(":")[2].partition("/")[0])
+    with socket.create_server(("127.0.0.1", port)) as away:
+        away.settimeout(LIMIT_SECONDS)
+        waiting.start()
+        away.accept()[0].close()  # it has tried, and now it waits
     assert not answers
-    start(port=int(url.rpartition(":")[2].partition("/")[0]))
-    waiting.join(timeout=2400)
+    start(port=port)
+    waiting.join(timeout=LIMIT_SECONDS)
     assert answers == [before]
 
 

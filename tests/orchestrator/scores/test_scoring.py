@@ -19,10 +19,10 @@ from orchestrator.language_models.loading import LanguageModel
 from orchestrator.scores import table
 from orchestrator.scores.activations import activations_of, draw
 from orchestrator.scores.held_out import HeldOutTokens
-from orchestrator.scores.protocol import PROTOCOLS
+from orchestrator.scores.protocol import PROTOCOLS, is_scored
 from orchestrator.scores.reconstruction import Firing
 from orchestrator.scores.scoring import ScoringJob, score
-from orchestrator.trials.results import scores_of
+from orchestrator.trials.results import figures_of, scores_of
 from orchestrator.trials.trial import TrialJob
 from tests.support.coders import make_coder
 from tests.support.configs import small
@@ -200,3 +200,21 @@ def test_a_coder_without_a_head_of_its_model_has_no_faithfulness(
     metrics = scores_of(job.trial.directory)["metrics"]
     assert not any(name.startswith("model_") for name in metrics)
     assert "autointerp/example_embedding/mean" in metrics
+
+
+def test_scores_of_one_kind_stay_beside_those_of_the_other(
+    scored: ScoringJob, shards: LocalShards, prose: np.ndarray, tmp_path: Path
+) -> None:
+    job = job_of(tmp_path, Path(scored.model), prose, scored.trial.cell.variant, shards)
+    asked = replace(job, protocol=PROTOCOLS["inference"])
+    score(asked, shards, prose)
+    first = figures_of(job.trial.directory)
+    assert first is not None and set(first) >= {"inference/own/fvu", "inference/k4/fvu", "inference/omp/fvu"}
+    assert (is_scored(first, "inference"), is_scored(first, "laptop")) == (True, False)
+    score(job, shards, prose)
+    second = figures_of(job.trial.directory)
+    assert second == first | (figures_of(scored.trial.directory) or {})
+    score(asked, shards, prose)
+    assert figures_of(job.trial.directory) == second
+    assert scores_of(job.trial.directory)["times"] == 3
+    assert is_scored(second, "laptop") and is_scored(second, "inference") and not is_scored(None, "laptop")

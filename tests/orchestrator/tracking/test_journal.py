@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from orchestrator.tracking.addresses import default_uri
 from orchestrator.tracking.datasets import Dataset
 from orchestrator.tracking.entries import FIELDS, TORN, parse_entry
 from orchestrator.tracking.journal import Journal, read_entries
-from orchestrator.tracking.mlflow_store import default_uri
 from tests.support.mlflow_runs import SWEEP, open_tracker, runs, steps
 
 

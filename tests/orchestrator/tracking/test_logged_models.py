@@ -14,9 +14,9 @@ import torch
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, LoggedModelStatus, Run
 
+from orchestrator.tracking.addresses import default_uri
 from orchestrator.tracking.datasets import EVALUATION, TRAINING, both_splits
 from orchestrator.tracking.endings import log_result
-from orchestrator.tracking.mlflow_store import default_uri
 from orchestrator.tracking.tracker import Tracker
 from orchestrator.trials.results import CODER_DIRECTORY
 from tests.support.coders import make_coder

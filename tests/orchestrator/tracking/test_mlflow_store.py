@@ -15,7 +15,8 @@ from mlflow import MlflowClient
 from sqlalchemy.exc import OperationalError
 
 from orchestrator.figures import command
-from orchestrator.tracking.mlflow_store import brief, create_database, default_uri, sqlite_file, sqlite_uri
+from orchestrator.tracking.addresses import default_uri, sqlite_file, sqlite_uri
+from orchestrator.tracking.mlflow_store import brief, create_database
 from orchestrator.tracking.reader import read_sweep
 from tests.support.mlflow_runs import REPOSITORY
 from tests.support.records import SWEEP, log_sweep

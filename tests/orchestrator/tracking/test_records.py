@@ -7,7 +7,7 @@ import pytest
 from mlflow import MlflowClient
 
 from orchestrator.errors import UserError
-from orchestrator.tracking.mlflow_store import default_uri
+from orchestrator.tracking.addresses import default_uri
 from orchestrator.tracking.reader import read_sweep
 from orchestrator.tracking.records import journal_records
 from tests.support.records import SWEEP, fvu_of, log_sweep

@@ -14,7 +14,7 @@ import pytest
 from mlflow import MlflowClient
 
 from orchestrator.errors import UserError
-from orchestrator.tracking.mlflow_store import default_uri
+from orchestrator.tracking.addresses import default_uri
 from orchestrator.tracking.tracker import Tracker
 from tests.support.mlflow_runs import EXPERIMENT, REPOSITORY, SWEEP, open_tracker, runs, steps
 from tests.support.waiting import wait_until

@@ -99,6 +99,10 @@ def test_the_printed_command_shows_the_runs(tmp_path: Path, empty_store: Path) -
         )
     try:
         wait_until(lambda: SWEEP in names_of_runs(port))
+        running = subprocess.run(["ps", "-s", str(server.pid), "-o", "args="], capture_output=True, text=True).stdout
+        assert any("uvicorn" in line and ui.PATIENT in line for line in running.splitlines()), (
+            "a busy machine gets none"
+        )
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
@@ -112,7 +116,7 @@ def names_of_runs(port: int) -> list[str]:
         {"Content-Type": "application/json"},
     )
     try:
-        found = json.load(urllib.request.urlopen(asked, timeout=5))
+        found = json.load(urllib.request.urlopen(asked, timeout=60))
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return []
     return [run["info"]["run_name"] for run in found.get("runs", [])]

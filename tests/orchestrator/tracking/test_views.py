@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from orchestrator.driver.notes import RUN_COLOUR
+from orchestrator.tracking.addresses import default_uri
 from orchestrator.tracking.datasets import EVALUATION, TRAINING, both_splits
 from orchestrator.tracking.metrics import METRICS
-from orchestrator.tracking.mlflow_store import default_uri, server_version
+from orchestrator.tracking.mlflow_store import server_version
 from orchestrator.tracking.tracker import Tracker
 from orchestrator.tracking.views import AUTOINTERP, CE_RECOVERED, TAG
-from tests.support.browser import needs_browser, texts
+from tests.support.browser import needs_browser, texts, watched
 from tests.support.mlflow_runs import EXPERIMENT, SWEEP, open_tracker
 from tests.support.mlflow_server import Server
 from tests.support.waiting import wait_until
@@ -22,7 +24,11 @@ TRIALS = [(hookpoint, k, variant, seed) for hookpoint in ("layers.10", "layers.2
           for variant in ("topk", "mp") for seed in (0, 1)]  # fmt: skip
 
 TEXT = both_splits("python-docs", "0123456789abcdef" * 2, "code", {}, {TRAINING: {"tokens": 9}, EVALUATION: {}})
-MADE_BY = {"mlflow.user": "ada", "mlflow.source.name": "sweeps/grid.py", "mlflow.source.git.commit": "c0ffee" * 6}
+MADE_BY = {"mlflow.user": "ada", "mlflow.source.name": "sweeps/grid.py", "mlflow.source.git.commit": "c0ffee" * 6,
+           "mlflow.source.type": "LOCAL"}  # fmt: skip
+
+
+COLOURS = {"topk": "#1f77b4", "mp": "#d62728"}
 
 
 def fvu_of(k: int, variant: str, seed: int) -> float:
@@ -40,7 +46,7 @@ def log_all(tracker: Tracker) -> None:
     for hookpoint, k, variant, seed in TRIALS:
         trial = name_of(hookpoint, k, variant, seed)
         axes = {"model": "m", "hookpoint": hookpoint, "k": k, "expansion_factor": 8, "variant": variant, "seed": seed}
-        tracker.start_trial(trial, axes, {**MADE_BY, "mlflow.source.type": "LOCAL"}, TEXT)
+        tracker.start_trial(trial, axes, {**MADE_BY, RUN_COLOUR: COLOURS[variant]}, TEXT)
         for step in (10, 20, 30):
             tracker.log_metrics(
                 trial, {"train/fvu": 3 / step, "dead_pct": 1.0, "tokens_per_second": 9e3, "lr": 1e-3}, step
@@ -121,6 +127,19 @@ def test_the_link_opens_the_answer(served: tuple[Server, str], tmp_path: Path) -
     for section, charts in (("Who wins", 3), ("Training", 2), ("Cost", 2)):
         assert page[page.index(section) + 1] == f"({charts})"
     assert not [text for text in page if "shards" in text or "system/" in text]
+
+
+@needs_browser
+def test_runs_have_the_colour_of_their_variant(served: tuple[Server, str], tmp_path: Path) -> None:
+    """In the list, and in the charts beside it."""
+    script = """(() => {
+        const coloured = (part, colour) => [...document.querySelectorAll(part)].filter(
+            each => [getComputedStyle(each).backgroundColor, getComputedStyle(each).fill].includes(colour)).length;
+        const found = ['rgb(31, 119, 180)', 'rgb(214, 39, 40)'].map(
+            colour => [coloured('label', colour), coloured('.js-plotly-plot path', colour)]);
+        return found.every(([runs, marks]) => runs === 12 && marks > 0) && JSON.stringify(found);
+    })()"""
+    assert json.loads(watched(served[1], tmp_path, script, "mlflow-view.png"))
 
 
 @needs_browser

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from orchestrator.storage.remote import Remote
+from orchestrator.trials import checkpoints
 from orchestrator.trials.checkpoints import MANIFEST, Checkpoints
 from tests.support.trainers import make_batches, make_trainer, start, step, weights
 
@@ -74,3 +76,18 @@ def test_two_are_kept(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000003", "step-00000004"]
     kept.remove()
     assert not list(tmp_path.iterdir())
+
+
+def test_whatever_keeps_a_checkpoint_from_the_storage_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("what no disk says")
+
+    monkeypatch.setattr(checkpoints, "push", fail)
+    trainer, batches = make_trainer("topk"), make_batches(1)
+    start(trainer, batches)
+    kept = Checkpoints(tmp_path / "here", Remote.at(f"file://{tmp_path}/there"))
+    kept.write(trainer, {})
+    kept.remove()
+    assert caplog.messages == ["checkpoint step-00000000 is on this machine alone: ValueError: what no disk says"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator import atomic
 from orchestrator.driver.inputs import INPUTS_FILE, check_inputs
 from orchestrator.errors import UserError
 from orchestrator.trials.results import keep_result, keep_scores, result_of, scores_of
@@ -58,3 +59,29 @@ def test_inputs_of_other_types_are_a_change(said: Any, tmp_path: Path) -> None:
     (tmp_path / INPUTS_FILE).write_text(json.dumps({"m": said}), encoding="utf-8")
     with pytest.raises(UserError, match=r"the model of m changed since the sweep began"):
         check_inputs(tmp_path, {"m": {"model.fingerprint": "a"}})
+
+
+def test_inputs_are_there_as_a_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(self: Path, text: str, encoding: str) -> None:
+        self.write_bytes(text.encode(encoding)[:5])
+        raise OSError("no room")
+
+    monkeypatch.setattr(Path, "write_text", half)
+    with pytest.raises(OSError, match="no room"):
+        check_inputs(tmp_path, {"m": {"model.fingerprint": "a"}})
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_ends_a_trial_is_on_the_disk_before_and_after_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a power failure leaves the name and nothing under it."""
+    synced = []
+
+    def note(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        synced.append((path.name[: len(".result.json")], (tmp_path / "result.json").exists()))
+
+    monkeypatch.setattr(atomic.os, "fsync", note)
+    keep_result(tmp_path, RESULT)
+    assert synced == [(".result.json", False), (tmp_path.name[: len(".result.json")], True)]

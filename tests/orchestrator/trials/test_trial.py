@@ -14,6 +14,8 @@ from orchestrator.activations.shards import Shard
 from orchestrator.activations.tables import open_shard, to_table
 from orchestrator.grid.cells import Cell
 from orchestrator.grid.config import SweepConfig
+from orchestrator.storage.address import home_of
+from orchestrator.storage.identity import IDENTITY_FILE
 from orchestrator.trials import clock
 from orchestrator.trials.checkpoints import Checkpoints
 from orchestrator.trials.trial import TrialJob, train
@@ -45,7 +47,7 @@ def run(directory: Path, reports: list[dict[str, Any]], kill_at: int = 0, sweep:
         if kill_at and metrics["step"] >= kill_at:
             raise Killed
 
-    cell = Cell("packaged", "layers.1", 4, 4, "topk", 0, WIDTH)
+    cell = Cell("packaged", "layers.1", 4, 4, "topk", 0, WIDTH, lr=sweep.lr[0])
     job = TrialJob(cell=cell, sweep=sweep, directory=directory, broker="", hookpoint=0, target=None, threads=1)
     return train(job, RandomReader(None, 0, True, 10.0), Checkpoints(directory), report)
 
@@ -82,8 +84,35 @@ def test_reports_come_at_steps_that_depend_on_the_configuration_alone(tmp_path: 
 
 def test_a_trial_that_diverges_says_where_it_began_and_saves_nothing(tmp_path: Path) -> None:
     reports: list[dict[str, Any]] = []
-    sweep = replace(SWEEP, log_every=20, lr=1e30, checkpoint_every=10)
+    sweep = replace(SWEEP, log_every=20, lr=(1e30,), checkpoint_every=10)
     with pytest.raises(TrainingDiverged, match=r"^loss became (nan|inf) at step [1-9]$"):
         run(tmp_path, reports, sweep=sweep)
     assert [report["step"] for report in reports] == [1]
     assert not list(tmp_path.iterdir())
+
+
+def test_a_coder_that_was_there_is_not_kept_under_new_metrics(tmp_path: Path) -> None:
+    (tmp_path / "coder").mkdir()
+    (tmp_path / "coder" / "old").touch()
+    run(tmp_path, [])
+    assert {file.name for file in (tmp_path / "coder").iterdir()} == {"README.md", "cfg.json", "sae.safetensors"}
+
+
+def test_a_machine_keeps_nothing_of_an_older_sweep_of_this_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "driver"))
+    sweep = replace(SWEEP, storage=Path(f"file://{tmp_path}/there"), name="a")
+    cell = Cell("packaged", "layers.1", 4, 4, "topk", 0, WIDTH, lr=sweep.lr[0])
+    drivers = home_of(sweep.storage) / "a" / "trials" / cell.name
+    drivers.mkdir(parents=True)
+    jobs = []
+    for identity in ("0" * 16, "1" * 16):
+        (home_of(sweep.storage) / "a" / IDENTITY_FILE).write_text(identity, encoding="utf-8")
+        content = TrialJob(cell, sweep, drivers, "", 0, None, 1).to_json()
+        assert TrialJob.from_json(content).directory == drivers, "one copy where the driver is"
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setenv("XDG_CACHE_HOME", str(tmp_path / "worker"))
+            jobs.append(TrialJob.from_json(content))
+    assert jobs[0].directory != jobs[1].directory
+    assert {job.directory.is_relative_to(tmp_path / "worker") for job in jobs} == {True}
