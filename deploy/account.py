@@ -92,6 +92,8 @@ def _images(config: dict[str, Any], ec2: Any) -> Iterator[str]:
 def _instance_types(config: dict[str, Any], ec2: Any) -> Iterator[str]:
     wanted: dict[str, list[str]] = {}
     for name, node in config.get("available_node_types", {}).items():
+        if node.get("max_workers") == 0 and name != config.get("head_node_type"):
+            continue  # none of it will be started
         wanted.setdefault(str(node.get("node_config", {}).get("InstanceType")), []).append(name)
     if not wanted:
         return

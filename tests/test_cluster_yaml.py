@@ -8,6 +8,8 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from orchestrator.tracking.ui import PATIENT
+
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "cluster.yaml").read_text(encoding="utf-8")
 
@@ -74,6 +76,7 @@ def test_nothing_but_ssh_listens_outside(config: dict[str, Any]) -> None:
     assert "--dashboard-host=127.0.0.1" in head
     (server,) = (command for command in config["head_start_ray_commands"] if "mlflow server" in command)
     assert "--host 127.0.0.1 --port 5000" in server
+    assert PATIENT in server
 
 
 def test_every_node_gets_the_same_installation(config: dict[str, Any]) -> None:

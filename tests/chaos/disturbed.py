@@ -7,7 +7,8 @@ import shlex
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -24,6 +25,15 @@ def flip(content: bytearray) -> bytes:
     """One bit of the last weight, which no format notices."""
     content[-1] ^= 1
     return bytes(content)
+
+
+def tell(number: signal.Signals, pid: int) -> bool:
+    """Send a signal; False where the process has ended by now."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 class Sweep:
@@ -62,11 +72,41 @@ class Sweep:
         """What is done now must not be done again."""
         self.done |= {trial.name: (trial / "result.json").stat().st_mtime_ns for trial in finished(self.directory)}
 
-    def kill(self, title: str) -> None:
-        """SIGKILL for the first such process."""
-        self.until(lambda: bool(self.pids(title)))
-        self.note()
-        os.kill(self.pids(title)[0], signal.SIGKILL)
+    def tell_first(self, number: signal.Signals, title: str) -> int:
+        """Send a signal to the first such process, once there is one; returns its id."""
+        told: list[int] = []
+
+        def look() -> bool:
+            self.note()
+            told.extend(pid for pid in self.pids(title)[:1] if tell(number, pid))
+            return bool(told)
+
+        self.until(look)
+        return told[0]
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Within the block trials stand still, one that is half done among them: until then the sweep cannot end."""
+        pids: list[int] = []
+
+        def stopped() -> bool:
+            pids[:] = self.pids(TRIAL)
+            for pid in pids:
+                tell(signal.SIGSTOP, pid)
+            if pids and half_done(self.directory):
+                return True
+            go_on()
+            return False
+
+        def go_on() -> None:
+            for pid in pids:
+                tell(signal.SIGCONT, pid)
+
+        try:
+            self.until(stopped)
+            yield
+        finally:
+            go_on()
 
     def send(self, number: signal.Signals) -> None:
         """To the driver and all of its process group, as terminals and job schedulers do it."""
@@ -78,14 +118,14 @@ class Sweep:
         """Change the weights of every newest checkpoint, and kill all trials; returns how many were changed."""
         pids = self.pids(TRIAL)
         for pid in pids:
-            os.kill(pid, signal.SIGSTOP)  # none goes on to a newer one
+            tell(signal.SIGSTOP, pid)  # none goes on to a newer one
         there = [sorted(trial.glob("step-*")) for trial in half_done(self.directory)]
         newest = [checkpoints[-1] / "training.safetensors" for checkpoints in there if checkpoints]
         for weights in newest:
             weights.write_bytes(change(bytearray(weights.read_bytes())))
         self.note()
         for pid in pids:
-            os.kill(pid, signal.SIGKILL)
+            tell(signal.SIGKILL, pid)
         return len(newest)
 
     def end(self, *expect: int) -> str:

@@ -40,7 +40,9 @@ def test_a_server_that_is_away_for_a_while_has_everything(
     sweep = running(undisturbed, tiny_model, tmp_path, server, "away")
     server.kill()
     sweep.until(lambda: bool(finished(sweep.directory)))
-    server.start()
+    with sweep.held():  # a sweep that is over waits for no server that is slow to start
+        server.start()
+        wait_until(server.answers, "MLflow's server")
     assert "wait for MLflow" not in sweep.end(0)
     sweep.check(undisturbed, server.uri)
 

@@ -1,6 +1,5 @@
 """A process of a sweep is killed, or the whole is asked to end: it goes on, or is continued, and nothing is lost."""
 
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.disturbed import BROKER, EXTRACTOR, GCS, RAYLET, TRIAL, Sweep, flip
+from tests.chaos.disturbed import BROKER, EXTRACTOR, GCS, RAYLET, TRIAL, Sweep, flip, tell
 from tests.support.sweeps import finish, finished, half_done
 
 pytestmark = pytest.mark.chaos
@@ -18,7 +17,7 @@ pytestmark = pytest.mark.chaos
 def test_a_killed_process_is_made_up_for(title: str, undisturbed: Sweep, tiny_model: Path, tmp_path: Path) -> None:
     sweep = Sweep(tiny_model, tmp_path, "killed").start()
     sweep.until_half_done()
-    sweep.kill(title)
+    sweep.tell_first(signal.SIGKILL, title)
     sweep.end(0)
     sweep.check(undisturbed)
 
@@ -26,10 +25,9 @@ def test_a_killed_process_is_made_up_for(title: str, undisturbed: Sweep, tiny_mo
 def test_a_trial_that_stands_still_stops_no_other(undisturbed: Sweep, tiny_model: Path, tmp_path: Path) -> None:
     sweep = Sweep(tiny_model, tmp_path, "slow").start()
     sweep.until_half_done()
-    slow = sweep.pids(TRIAL)[0]
-    os.kill(slow, signal.SIGSTOP)
-    sweep.until(lambda: len(finished(sweep.directory)) == 3)
-    os.kill(slow, signal.SIGCONT)
+    slow = sweep.tell_first(signal.SIGSTOP, TRIAL)
+    sweep.until(lambda: len(finished(sweep.directory)) >= 3)
+    tell(signal.SIGCONT, slow)
     sweep.end(0)
     sweep.check(undisturbed)
 
@@ -40,7 +38,7 @@ def test_a_machine_without_ray_ends_the_sweep(
 ) -> None:
     sweep = Sweep(tiny_model, tmp_path, "lost").start()
     sweep.until_half_done()
-    sweep.kill(title)
+    sweep.tell_first(signal.SIGKILL, title)
     said = sweep.end(*ends)
     sweep.resume(said).end(0)
     sweep.check(undisturbed)

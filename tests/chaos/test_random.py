@@ -1,14 +1,13 @@
 """Several things happen to a sweep, at moments drawn from a seed; whatever they are, it ends as if nothing had."""
 
 import logging
-import os
 import random
 import signal
 from pathlib import Path
 
 import pytest
 
-from tests.chaos.disturbed import BROKER, EXTRACTOR, GCS, RAYLET, TRIAL, Sweep, flip
+from tests.chaos.disturbed import BROKER, EXTRACTOR, GCS, RAYLET, TRIAL, Sweep, flip, tell
 from tests.support.sweeps import finished
 
 pytestmark = pytest.mark.chaos
@@ -28,19 +27,24 @@ def progress(sweep: Sweep) -> int:
 
 
 def disturb(sweep: Sweep, kind: object) -> None:
-    """Let it happen; returns when the sweep runs, again or still."""
+    """Let it happen; returns when the sweep runs, again or still, or is over."""
     sweep.note()
     if kind == "bit":
         sweep.damage(flip)
     elif isinstance(kind, str):
-        for pid in sweep.pids(kind)[:1]:
-            os.kill(pid, signal.SIGKILL)
-            if kind in DEADLY:
-                sweep.resume(sweep.end(*DEADLY[kind]))
+        struck = [pid for pid in sweep.pids(kind)[:1] if tell(signal.SIGKILL, pid)]
+        if struck and kind in DEADLY:
+            go_on_after(sweep, *DEADLY[kind])
     else:
         sweep.send(kind)
-        ends = -signal.SIGKILL if kind == signal.SIGKILL else 128 + kind
-        sweep.resume(sweep.end(ends))
+        go_on_after(sweep, -signal.SIGKILL if kind == signal.SIGKILL else 128 + kind)
+
+
+def go_on_after(sweep: Sweep, *ends: int) -> None:
+    """Resume it once it has ended in one of these ways; it may have been over before anything could happen to it."""
+    said = sweep.end(0, *ends)
+    if sweep.process.returncode != 0:
+        sweep.resume(said)
 
 
 def test_a_round(round_seed: int, undisturbed: Sweep, tiny_model: Path, tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ class Host:
         """Whether its sshd does."""
         assert self.process.poll() is None, self.log.read_text(encoding="utf-8")
         try:
-            with socket.create_connection((self.address, 22), timeout=5) as connection:
+            with socket.create_connection((self.address, 22), timeout=60) as connection:
                 return connection.recv(4) == b"SSH-"
         except OSError:
             return False

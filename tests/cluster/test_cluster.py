@@ -81,7 +81,7 @@ def undisturbed(cluster: Launched, machines: list[Host], shared: Path) -> dict[s
     log = cluster.ray("job", "logs", "undisturbed")
     assert cluster.status("undisturbed") == "SUCCEEDED", log
     assert used == {"head", "one", "two"}
-    assert "trials 0/4 done" in log, "a job's log shows how far it is"
+    assert re.search(r"trials \d/4 done", log), "a job's log shows how far it is"
     assert "compare in MLflow: http://127.0.0.1:5000/" in log
     found = results(shared, "undisturbed")
     assert len(found) == 4

@@ -23,7 +23,9 @@ from ray.autoscaler.v2.instance_manager.node_provider import LaunchNodeError, No
 from ray.autoscaler.v2.instance_manager.ray_installer import RayInstaller
 from ray.core.generated.instance_manager_pb2 import Instance
 
+from orchestrator.grid.hardware import largest
 from tests.support.aws import GROUP, KEY_MATERIAL, PROFILE_ARN, SUBNET, Account, stubbed_account
+from tests.support.waiting import LIMIT_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 CLUSTER: dict[str, Any] = yaml.safe_load((ROOT / "cluster.yaml").read_text(encoding="utf-8"))
@@ -125,6 +127,7 @@ def test_a_new_account_gets_role_key_and_security_group(account: Account) -> Non
         added = {"KeyName": account.key_name, "SubnetIds": [SUBNET], "SecurityGroupIds": [GROUP]}
         assert node["node_config"] == TYPES[name]["node_config"] | added
         assert node["resources"].get("GPU", 0) == int(name != HEAD), "trials wait for a GPU that no type offers"
+    assert largest(config)["GPU"] == config["max_workers"] == 8, "what a sweep plans for"
 
 
 def test_an_account_that_knows_the_cluster_gets_nothing_new(account: Account) -> None:
@@ -217,7 +220,7 @@ class Head:
     def wait(self) -> None:
         """Until what the autoscaler hands to other threads is done."""
         for queue in (self.autoscaler._main_executor, self.autoscaler._node_launcher_executors):  # of one thread each
-            queue.submit(lambda: None).result(60)
+            queue.submit(lambda: None).result(LIMIT_SECONDS)
 
     def close(self) -> None:
         self.autoscaler._main_executor.shutdown()

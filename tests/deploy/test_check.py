@@ -19,7 +19,14 @@ CLUSTER: dict[str, Any] = yaml.safe_load((ROOT / "cluster.yaml").read_text(encod
 REGION: str = CLUSTER["provider"]["region"]
 (ZONE,) = placeholders.zones(CLUSTER)
 IMAGE, FILE_SYSTEM = "ami-0a1b2c3d4e5f60718", "fs-0a1b2c3d4e5f60718"
-TYPES = sorted({node["node_config"]["InstanceType"] for node in CLUSTER["available_node_types"].values()})
+TYPES = sorted(
+    {
+        node["node_config"]["InstanceType"]
+        for node in CLUSTER["available_node_types"].values()
+        if node.get("max_workers") != 0
+    }
+)
+"""Of machines that may be started: a larger one, of which there are to be none, is nobody's loss."""
 LOCAL: dict[str, Any] = {
     "cluster_name": "ours",
     "provider": {"type": "local", "head_ip": "10.0.0.1", "worker_ips": ["10.0.0.2", "10.0.0.3"]},

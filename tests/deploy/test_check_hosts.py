@@ -6,7 +6,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from ray.core.generated.instance_manager_pb2 import Instance, NodeKind
 
 from deploy import check, hosts
 from deploy.ray_schema import prepared
+from tests.support.waiting import wait_until
 
 SSHD = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/sbin")
 
@@ -182,14 +182,13 @@ def way_in(tmp_path: Path) -> Iterator[tuple[int, Path]]:
 
 
 def _wait_for(port: int, server: "subprocess.Popen[bytes]") -> None:
-    for _ in range(100):
+    def listens() -> bool:
         if server.poll() is not None:
             pytest.skip("sshd does not start here")
         with socket.socket() as attempt:
-            if attempt.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.1)
-    pytest.fail("sshd does not listen")
+            return attempt.connect_ex(("127.0.0.1", port)) == 0
+
+    wait_until(listens, "sshd")
 
 
 def through(port: int, key: Path) -> dict[str, str]:

@@ -29,7 +29,10 @@ SIZES = {
 MOST_MIB_PER_TRIAL = 0.25
 """Memory that the driver may keep of a trial."""
 UNEVEN = 2.0
-"""Times as much processor time that the later half of the trials may take from the driver."""
+"""Times as much processor time that the later half of the trials may take from the driver's first thread.
+
+That of the thread that sends to MLflow is figures only: how much of it falls into which half is for the machine to say.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +94,10 @@ def test_the_driver_needs_as_much_of_the_last_trial_as_of_the_first(
             "second half": (last.cpu_seconds - half.cpu_seconds) / (TRIALS / 2),
             "after the last": (ended_at.cpu_seconds - last.cpu_seconds) / TRIALS,
         },
+        "first_thread_cpu_seconds_per_trial": {
+            "first half": (half.main_cpu_seconds - first.main_cpu_seconds) / (TRIALS / 2),
+            "second half": (last.main_cpu_seconds - half.main_cpu_seconds) / (TRIALS / 2),
+        },
         "at": [at(samples, done).to_json() for done in (1, 100, 500, 1000) if done <= TRIALS],
         "end": ended_at.to_json(),
         "peak_rss_mib": max(sample.rss_mib for sample in samples),
@@ -101,4 +108,5 @@ def test_the_driver_needs_as_much_of_the_last_trial_as_of_the_first(
     with capsys.disabled():
         sys.stdout.write(f"\n{text}\n")
     assert last.own_mib - first.own_mib < MOST_MIB_PER_TRIAL * TRIALS
-    assert last.cpu_seconds - half.cpu_seconds < UNEVEN * (half.cpu_seconds - first.cpu_seconds)
+    later, earlier = last.main_cpu_seconds - half.main_cpu_seconds, half.main_cpu_seconds - first.main_cpu_seconds
+    assert later < UNEVEN * earlier
