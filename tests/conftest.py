@@ -21,6 +21,7 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("same")
 os.environ.pop("MLFLOW_TRACKING_URI", None)  # a person's own server is not for tests
+os.environ["RAY_ADDRESS"] = "local"  # nor a cluster that `ray start`, or a test beside this one, has made here
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # scripts under test inherit what nohup and `&` ignore
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -61,7 +62,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated SQLite file of MLflow's: the migrations take seconds, a copy does not."""
     from mlflow import MlflowClient
 
-    from orchestrator.tracking.mlflow_store import default_uri
+    from orchestrator.tracking.addresses import default_uri
 
     directory = tmp_path_factory.mktemp("mlflow")
     MlflowClient(tracking_uri=default_uri(directory)).search_experiments()

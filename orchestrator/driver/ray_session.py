@@ -62,7 +62,7 @@ def join_cluster(interruption: Interruption) -> bool:
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         if given:
             raise UserError(f"RAY_ADDRESS {given!r}: no Ray cluster can be joined there ({error})") from None
-        log.info("the Ray cluster at %s that was started here does not answer; going on without", address)
+        log.warning("the Ray cluster at %s that was started here does not answer; going on without", address)
         return False
     return True
 

@@ -42,8 +42,7 @@ class Sweep:
     def __init__(self, model: Path, storage: Path, name: str, *more: str, **environment: str) -> None:
         self.storage, self.name, self.directory = storage, name, storage / name
         self.words = command(model, storage, name, *more)
-        # A cluster that a test beside this one has started is not for it.
-        self.environment = os.environ | {"RAY_ADDRESS": "local"} | environment
+        self.environment = os.environ | environment
         self.seen: set[int] = set()
         self.done: dict[str, int] = {}
         """When the results that a fault found there were written, by trial."""

@@ -17,8 +17,7 @@ STORAGE = Path(f"s3://{BUCKET}/ours")
 @pytest.fixture
 def caches(s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine's own files, the packaged model's not among them."""
-    ours = {"XDG_CACHE_HOME": str(tmp_path), "RAY_ADDRESS": "local"}
-    for name, value in (s3_server.environment | ours).items():
+    for name, value in (s3_server.environment | {"XDG_CACHE_HOME": str(tmp_path)}).items():
         monkeypatch.setenv(name, value)
     return tmp_path
 

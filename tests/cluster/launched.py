@@ -36,8 +36,9 @@ class Launched:
         self.file = file
         self.tunnels = ExitStack()
         """What stays open to it: of the person's, not of the cluster's."""
+        inherited = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
         self.environment = {
-            **os.environ, "HOME": str(home), "PATH": f"{BIN}:{os.environ['PATH']}", "RAY_AUTH_MODE": "token",
+            **inherited, "HOME": str(home), "PATH": f"{BIN}:{os.environ['PATH']}", "RAY_AUTH_MODE": "token",
             "RAY_TMPDIR": str(home), "RAY_API_SERVER_ADDRESS": DASHBOARD, "RAY_USAGE_STATS_ENABLED": "0",
         }  # fmt: skip
         self.ray("get-auth-token", "--generate")

@@ -1,8 +1,11 @@
 """Joining a cluster that is not there."""
 
+from pathlib import Path
+
 import pytest
 
 from orchestrator.driver.cli import main
+from orchestrator.driver.ray_session import STARTED_CLUSTER
 from sweeps.smollm_grid import PRESETS
 
 pytestmark = pytest.mark.sweep
@@ -14,3 +17,18 @@ def test_an_address_without_a_cluster_is_one_line(
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
     assert main("", "smollm_grid", PRESETS, ["--plan"]) == 2
     assert capsys.readouterr().err.startswith("error: RAY_ADDRESS '127.0.0.1:9': no Ray cluster")
+
+
+def test_a_cluster_of_ray_start_that_is_gone_is_told_of_and_left_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """Its machine went down, or `ray stop` was killed: the file with its address is still there."""
+    monkeypatch.delenv("RAY_ADDRESS")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    (tmp_path / "ray").mkdir()
+    (tmp_path / STARTED_CLUSTER).write_text("127.0.0.1:9", encoding="utf-8")
+    assert main("", "smollm_grid", PRESETS, ["--plan", "--quiet"]) == 0
+    assert (
+        caplog.messages.count("the Ray cluster at 127.0.0.1:9 that was started here does not answer; going on without")
+        == 1
+    )
