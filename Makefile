@@ -15,7 +15,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --no-compile
 
 .DEFAULT_GOAL := help
-.PHONY: help install sweep toy bench gpu-check ui figures compare replay test cluster-check cluster-test chaos thousand kit-test audit lint format clean
+.PHONY: help install sweep toy bench gpu-check ui figures compare replay test sweep-test cluster-check cluster-test chaos thousand kit-test audit lint format clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -72,15 +72,14 @@ replay: $(STAMP) ## Tell MLflow what it missed of a sweep: make replay RUN=NAME 
 	@test -n "$$RUN" || { echo "error: say which sweep: make replay RUN=NAME" >&2; exit 2; }
 	@$(BIN)/python -m orchestrator.driver.replay --storage="$$STORAGE" --sweep="$$RUN" $(ARGS)
 
-# The sweep tests start Ray and wait for most of their time, so two files of them run beside each other; they run even
-# where a test before them failed.
-test: $(STAMP) ## Run every test
-	@status=0; \
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not sweep and not cluster and not chaos and not scale and not kit" || status=$$?; \
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m sweep || status=$$?; \
-	exit $$status
+test: $(STAMP) ## Run the tests, but for those that the next five targets run
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not sweep and not cluster and not chaos and not scale and not kit"
 
-# Each needs minutes, and what `make test` does not: root, Debian's packages, or most of the machine.
+# Each of these needs minutes, and some need root, Debian's packages, or most of the machine. Sweeps wait for Ray for much
+# of their time, so two files of them run beside each other; the files are named, as it takes half a minute to read all.
+sweep-test: $(STAMP) ## Run whole sweeps, and score latents with real language models
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m sweep $$(grep -rl --include='test_*.py' 'mark[.]sweep' tests)
+
 cluster-test: $(STAMP) ## Launch a cluster of three hosts on this machine, and take one of them away (as root)
 	$(BIN)/python -m pytest -m cluster tests/cluster
 
@@ -90,8 +89,8 @@ chaos: $(STAMP) ## Kill, interrupt and damage sweeps in every way; ARGS="--round
 thousand: $(STAMP) ## Run a sweep of a thousand tiny trials; what it cost goes to thousand_trials.json
 	$(BIN)/python -m pytest -s -m scale tests/scale
 
-kit-test: $(STAMP) ## Run every stage of `make gpu-check` at toy size, and look at what it finds
-	$(BIN)/python -m pytest -m kit tests/benchmarks
+kit-test: $(STAMP) ## Compile every kernel for the GPUs we name, and run every stage of `make gpu-check` at toy size
+	$(BIN)/python -m pytest -n 2 -m kit tests/kernels tests/benchmarks
 
 cluster-check: $(STAMP) ## Name what is to be mended in cluster.yaml before `ray up`; another file in ARGS=FILE
 	@$(BIN)/python -m deploy.check $(ARGS)

@@ -86,6 +86,7 @@ def test_spills_and_too_much_shared_memory_are_complained_about():
     assert [line.split()[0] for line in aot.complaints(kernels, 90)] == ["spills"]
 
 
+@pytest.mark.kit
 @pytest.mark.parametrize("capability", aot.CAPABILITIES)
 def test_kernels_compile_without_spills(capability):
     resources = aot.compile_module("tests.kernels.test_gpu_compile", capability)

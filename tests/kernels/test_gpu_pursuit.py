@@ -101,8 +101,12 @@ def build(name: str) -> PursuitProblem:
     return problem(tokens, latents, width, rules, **options)
 
 
-@pytest.mark.parametrize("on_chip", [True, False], ids=["on chip", "in memory"])
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize(
+    ("name", "on_chip"),
+    [(name, True) for name in PLAIN]
+    + [(name, False) for name in ("one of everything", "several tiles of latents", "excluded", "twins", "threshold")],
+    ids=lambda value: {True: "on chip", False: "in memory"}.get(value, value),
+)
 def test_update_form(name, on_chip, monkeypatch):
     if not on_chip:
         monkeypatch.setattr(mp_update, "ON_CHIP_TILES", {2: 0})
@@ -189,12 +193,14 @@ def gradients(case: PursuitProblem, indices: Tensor, detach_residual: bool) -> t
     return expected, grad_acts, grad_residual
 
 
-@pytest.mark.parametrize("detach_residual", [False, True], ids=["through", "detached"])
+SOME = ("k is M", "tied repeats", "zero rows", "threshold", "sliced per step")
+
+
 @pytest.mark.parametrize(
-    ("name", "deterministic"),
-    [(name, False) for name in PLAIN | OTHERS if name not in ("prime M", "two tiles of tokens")]
-    + [(name, True) for name in ("k is M", "tied repeats", "zero rows", "threshold", "sliced per step")],
-    ids=lambda value: {True: "deterministic", False: "atomic"}.get(value, value),
+    ("name", "deterministic", "detach_residual"),
+    [(name, False, False) for name in PLAIN | OTHERS if name not in ("prime M", "two tiles of tokens")]
+    + [(name, False, True) for name in ("one of everything", "no bias", "excluded", "per step with repeats", *SOME)]
+    + [(name, True, detach) for name in SOME for detach in (False, True)],
 )
 def test_backward(name, deterministic, detach_residual):
     case = build(name)

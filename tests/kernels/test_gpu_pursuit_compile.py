@@ -93,6 +93,7 @@ def aot_cases() -> list[aot.Case]:
     ]
 
 
+@pytest.mark.kit
 @pytest.mark.parametrize("capability", aot.CAPABILITIES)
 def test_kernels_compile_without_spills(capability):
     resources = aot.compile_module("tests.kernels.test_gpu_pursuit_compile", capability)

@@ -104,8 +104,7 @@ def test_winners_that_share_a_tile_are_all_found(operands, doubtful):
     assert doubtful == [6]
 
 
-@pytest.mark.parametrize("room", [1, 2, 5, 6])
-@pytest.mark.parametrize("with_bias", [True, False])
+@pytest.mark.parametrize(("room", "with_bias"), [(1, True), (2, False), (5, True), (6, False)])
 def test_doubtful_tokens_beyond_the_room_are_computed_one_by_one(room, with_bias, doubtful, monkeypatch):
     monkeypatch.setattr(topk, "LEAST_ROOM", room)
     x, W, b = problem(6, 41, 1400)

@@ -11,13 +11,14 @@ from orchestrator.tracking.addresses import default_uri
 
 SCRIPT = Path(__file__).parents[3] / "sweeps" / "toy_hierarchy.py"
 ENVIRONMENTS = {
-    "a notebook's backend": {"MPLBACKEND": "module://no_such_inline.backend_inline"},
-    "a backend nobody has": {"MPLBACKEND": "nonsense"},
-    "ASCII output": {"PYTHONIOENCODING": "ascii"},
-    "the C locale": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-    "a temporary directory that is gone": {"TMPDIR": "/nowhere"},
-    "warnings that are errors": {"PYTHONWARNINGS": "error"},
-}
+    "a notebook's backend, ASCII output, and a temporary directory that is gone": {
+        "MPLBACKEND": "module://no_such_inline.backend_inline", "PYTHONIOENCODING": "ascii", "TMPDIR": "/nowhere",
+    },
+    "a backend nobody has, the C locale, and warnings that are errors": {
+        "MPLBACKEND": "nonsense", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0",
+        "PYTHONWARNINGS": "error",
+    },
+}  # fmt: skip
 
 
 def plan(**environment: str) -> str:

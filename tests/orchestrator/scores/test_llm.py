@@ -25,6 +25,7 @@ def ask(client: Any, **options: Any) -> str:
     return asyncio.run(client.generate(CHAT, **({"max_tokens": 8} | options))).text
 
 
+@pytest.mark.sweep
 def test_a_server_and_this_process_give_the_same_answer(start: StartServer) -> None:
     _, url = start()
     client = OpenAiClient(url)
@@ -35,6 +36,7 @@ def test_a_server_and_this_process_give_the_same_answer(start: StartServer) -> N
     assert OpenAiClient(f"{url}#other").model == "other"
 
 
+@pytest.mark.sweep
 def test_a_server_that_dies_and_comes_back_is_waited_for(start: StartServer) -> None:
     process, url = start()
     client = OpenAiClient(url, give_up_seconds=LIMIT_SECONDS)
@@ -54,6 +56,7 @@ def test_a_server_that_dies_and_comes_back_is_waited_for(start: StartServer) -> 
     assert answers == [before]
 
 
+@pytest.mark.sweep
 def test_a_busy_server_is_asked_again_when_it_says(start: StartServer) -> None:
     _, url = start("--busy", "2")
     began = time.monotonic()
@@ -68,6 +71,7 @@ def test_a_server_that_stays_away_is_one_line_and_no_answer() -> None:
     assert str(raised.value) == said
 
 
+@pytest.mark.sweep
 def test_a_wrong_key_is_refused_at_once_and_never_shown(
     start: StartServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -85,6 +89,7 @@ def test_a_wrong_key_is_refused_at_once_and_never_shown(
     assert client.failure is raised.value
 
 
+@pytest.mark.sweep
 def test_the_right_key_is_sent(start: StartServer, monkeypatch: pytest.MonkeyPatch) -> None:
     _, url = start("--key", KEY)
     monkeypatch.setenv(llm_openai.KEY, KEY)

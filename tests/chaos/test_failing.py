@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.support.sweeps import command, finish, results, runs_of, until
 
-pytestmark = pytest.mark.sweep
+pytestmark = pytest.mark.chaos
 
 
 @pytest.fixture(scope="module")
