@@ -1,9 +1,9 @@
 """Several hosts on one machine: each has an address, processes, a home and a /tmp of its own, and a real sshd.
 
 A host is a set of namespaces over an overlay of this machine's files, whose virtual environment serves as that of
-~/pursuit-lab there: what an installation would make, without the time that three of them take. Killed, it is gone as
-a machine is that lost its power: all its processes at once, and nobody is told. Needs root, and of Debian's packages
-iproute2, openssh-server, rsync and sudo.
+~/pursuit-lab there, and whose unpacked model as its own: what an installation and a first use would make, without the
+time that three of them take. Killed, it is gone as a machine is that lost its power: all its processes at once, and
+nobody is told. Needs root, and of Debian's packages iproute2, openssh-server, rsync and sudo.
 """
 
 import os
@@ -49,7 +49,7 @@ mount --rbind /dev root/dev
 mount -t devpts -o newinstance,ptmxmode=0666 devpts root/dev/pts
 mount --bind root/dev/pts/ptmx root/dev/ptmx
 mount -t tmpfs -o size={shm} shm root/dev/shm
-rm -rf root/root/.ray root/root/.cache root/root/pursuit-lab
+rm -rf root/root/.ray root/root/.cache/pursuit-lab/storage root/root/pursuit-lab
 mkdir -p root/root/pursuit-lab/.venv
 mount --bind root{checkout}/.venv root/root/pursuit-lab/.venv
 mount -t tmpfs tmpfs root/tmp

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(0)]
 
 TRIAL, EXTRACTOR = "ray::ImplicitFunc", "ray::Extractor"
 FLAGS = {
-    "--hookpoint": "layers.2", "--k": "8", "--expansion-factor": "2", "--variant": "topk mp mp-uncentred",
+    "--hookpoint": "layers.0", "--k": "8", "--expansion-factor": "2", "--variant": "topk mp mp-uncentred",
     "--train-tokens": "65536", "--val-tokens": "8192", "--batch-tokens": "256", "--shard-tokens": "8192",
     "--warmup-steps": "10", "--checkpoint-every": "40", "--scores": "none",
 }  # fmt: skip

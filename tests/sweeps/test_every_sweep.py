@@ -69,7 +69,7 @@ def transcoded(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Tr
     """A sweep over transcoders and an autoencoder of the same module, scored."""
     storage = tmp_path_factory.mktemp("storage")
     flags = (
-        f"--model {tiny_model} --storage {storage} --name pairs --hookpoint layers.2.mlp --k 4 --expansion-factor 8 "
+        f"--model {tiny_model} --storage {storage} --name pairs --hookpoint layers.2.mlp --k 4 --expansion-factor 1 "
         "--variant sst mp-transcoder topk --seed 0 --context-length 32 --train-tokens 49152 --val-tokens 8192 "
         "--batch-tokens 128 --shard-tokens 8192 --warmup-steps 10"
     )
