@@ -6,7 +6,7 @@ from time import perf_counter
 
 import torch
 
-DTYPES = (torch.float32, torch.bfloat16)
+_DTYPES = (torch.float32, torch.bfloat16)
 _REPEATS = 5
 _LONG = 0.1
 """Seconds of one product, whose rate is then told as well as it can be."""
@@ -15,7 +15,7 @@ _LONG = 0.1
 def measure_rates(device: torch.device) -> dict[str, float]:
     """Best of several: flops per second of square products by dtype, bytes per second read and copied."""
     largest, numbers = (8192, 1 << 30) if device.type == "cuda" else (2048, 1 << 27)
-    rates = {str(dtype).removeprefix("torch."): _products(dtype, largest, device) for dtype in DTYPES}
+    rates = {str(dtype).removeprefix("torch."): _products(dtype, largest, device) for dtype in _DTYPES}
     source = torch.ones(numbers, device=device)
     target = torch.empty_like(source)
     num_bytes = source.element_size() * numbers
