@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.waiting import wait_until
+from tests.support.waiting import ATTEMPT_SECONDS, wait_until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 BRIDGE = "pursuit"
@@ -100,7 +100,7 @@ class Host:
         """Whether its sshd does."""
         assert self.process.poll() is None, self.log.read_text(encoding="utf-8")
         try:
-            with socket.create_connection((self.address, 22), timeout=60) as connection:
+            with socket.create_connection((self.address, 22), timeout=ATTEMPT_SECONDS) as connection:
                 return connection.recv(4) == b"SSH-"
         except OSError:
             return False

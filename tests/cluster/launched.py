@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from tests.cluster.hosts import CHECKOUT, Host
-from tests.support.waiting import LIMIT_SECONDS, wait_until
+from tests.support.waiting import LIMIT_SECONDS, content_of, wait_until
 
 BIN = CHECKOUT / ".venv" / "bin"
 DASHBOARD = "http://127.0.0.1:8265"
@@ -69,12 +69,7 @@ class Launched:
 
     def ask(self, url: str) -> bytes | None:
         """What a page on this machine's loopback holds; None while nobody answers there."""
-        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {self.token}"})
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return bytes(answer.read())
-        except OSError:
-            return None
+        return content_of(urllib.request.Request(url, headers={"Authorization": f"Bearer {self.token}"}))
 
     def nodes(self) -> int:
         """Nodes that are alive, by the dashboard."""

@@ -128,7 +128,7 @@ def test_the_comparison_is_seen_through_ray_attach(undisturbed: dict, cluster: L
     experiment = f"{mlflow}/ajax-api/2.0/mlflow/experiments/get-by-name?experiment_name=smollm_grid"
     with cluster.open("attach", "-p", "5000", str(cluster.file)):
         page = wait_until(lambda: cluster.ask(f"{mlflow}/"), "MLflow's page")
-        found = json.loads(cluster.ask(experiment))
+        found = json.loads(wait_until(lambda: cluster.ask(experiment), "MLflow's answer"))
     assert b"MLflow" in page
     assert found["experiment"]["lifecycle_stage"] == "active"
 

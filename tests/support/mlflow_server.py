@@ -4,12 +4,10 @@ import os
 import signal
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 from orchestrator.tracking.addresses import default_uri
-from tests.support.waiting import free_port
+from tests.support.waiting import content_of, free_port
 
 
 class Server:
@@ -38,9 +36,4 @@ class Server:
 
     def answers(self) -> bool:
         assert self._process is None or self._process.poll() is None, "MLflow's server has ended"
-        try:
-            with urllib.request.urlopen(f"{self.uri}/health", timeout=60) as answer:
-                status: int = answer.status
-            return status == 200
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            return False
+        return content_of(f"{self.uri}/health") == b"OK"

@@ -2,12 +2,11 @@
 
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 
 import boto3
 
-from tests.support.waiting import free_port, wait_until
+from tests.support.waiting import content_of, free_port, wait_until
 
 BUCKET = "sweeps"
 KEYS = {"AWS_ACCESS_KEY_ID": "someone", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -48,8 +47,4 @@ class S3Server:
         return [item["Key"] for page in pages for item in page.get("Contents", ())]
 
     def _answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.url}/moto-api/", timeout=60):
-                return True
-        except OSError:
-            return False
+        return content_of(f"{self.url}/moto-api/") is not None

@@ -2,12 +2,15 @@
 
 import socket
 import time
+import urllib.request
 from collections.abc import Callable
 from typing import TypeVar
 
 LIMIT_SECONDS = 2400.0
 """Many times what anything takes here: what a loaded machine needs is not for a test to say."""
 LOOK_SECONDS = 0.05
+ATTEMPT_SECONDS = 60.0
+"""Of one question to what may never answer it, for those who ask again."""
 T = TypeVar("T")
 
 
@@ -18,6 +21,15 @@ def wait_until(condition: Callable[[], T], what: str = "what was waited for") ->
         assert time.monotonic() < end, f"{what}: not within {LIMIT_SECONDS:.0f} s"
         time.sleep(LOOK_SECONDS)
     return found
+
+
+def content_of(page: str | urllib.request.Request) -> bytes | None:
+    """What a server answers; None while it does not, or not well. Ask again: it may be busy."""
+    try:
+        with urllib.request.urlopen(page, timeout=ATTEMPT_SECONDS) as answer:
+            return bytes(answer.read())
+    except OSError:
+        return None
 
 
 def free_port(host: str = "127.0.0.1") -> int:

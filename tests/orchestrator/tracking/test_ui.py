@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 from orchestrator.driver.printed_commands import ui_command
 from orchestrator.tracking import ui
 from tests.support.mlflow_runs import REPOSITORY, SWEEP, open_tracker
-from tests.support.waiting import free_port, wait_until
+from tests.support.waiting import content_of, free_port, wait_until
 
 MAKE = ["make", "--no-print-directory", "-o", f"{sys.prefix}/.installed", f"VENV={sys.prefix}"]
 """With the environment that is running this."""
@@ -115,8 +114,5 @@ def names_of_runs(port: int) -> list[str]:
         json.dumps({"experiment_ids": ["1"]}).encode(),
         {"Content-Type": "application/json"},
     )
-    try:
-        found = json.load(urllib.request.urlopen(asked, timeout=60))
-    except (urllib.error.URLError, ConnectionError, TimeoutError):
-        return []
-    return [run["info"]["run_name"] for run in found.get("runs", [])]
+    said = content_of(asked)
+    return [run["info"]["run_name"] for run in json.loads(said).get("runs", [])] if said else []
