@@ -25,7 +25,7 @@ from orchestrator.scores.latents import CoderPage, LatentSummary
 from orchestrator.scores.pages import page_of
 from orchestrator.scores.statistics import Difference, compare
 from orchestrator.text.block_files import read_blocks
-from orchestrator.trials.results import SCORES_DIRECTORY, result_of, scores_of
+from orchestrator.trials.results import CODER_DIRECTORY, SCORES_DIRECTORY, result_of, scores_of
 
 
 class ActiveLatents(NamedTuple):
@@ -51,7 +51,7 @@ class TrainedTrial:
     @cached_property
     def coder(self) -> SparseCoder:
         """The coder, on the CPU; its inputs and outputs are in the units of the model."""
-        return SparseCoder.load_from_disk(self.directory / "coder").requires_grad_(False)
+        return SparseCoder.load_from_disk(self.directory / CODER_DIRECTORY).requires_grad_(False)
 
     @cached_property
     def language_model(self) -> LanguageModel:

@@ -26,7 +26,7 @@ from orchestrator.scores.protocol import LATENTS, Protocol
 from orchestrator.scores.reconstruction import Firing, Reconstruction, reconstruction
 from orchestrator.scores.scorers import CHANCE
 from orchestrator.scores.statistics import Population
-from orchestrator.trials.results import SCORES_DIRECTORY, keep_scores, result_of, scores_of
+from orchestrator.trials.results import CODER_DIRECTORY, SCORES_DIRECTORY, keep_scores, result_of, scores_of
 from orchestrator.trials.trial import TrialJob
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ def score(job: ScoringJob, reader: Shards, tokens_NL: np.ndarray) -> None:
     Raises what the model, the coder or an LLM raises.
     """
     sweep = job.trial.sweep
-    coder = SparseCoder.load_from_disk(job.trial.directory / "coder", default_device())
+    coder = SparseCoder.load_from_disk(job.trial.directory / CODER_DIRECTORY, default_device())
     coder.requires_grad_(False)
     held_out = HeldOutTokens(reader, sweep.shards("val"), sweep.batch_tokens)
     before = scores_of(job.trial.directory) or {"metrics": {}}

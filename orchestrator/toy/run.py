@@ -36,7 +36,7 @@ from orchestrator.toy.tree import Tree, recovery
 from orchestrator.tracking.endings import killed_if_raised, log_result
 from orchestrator.tracking.environment import environment_tags
 from orchestrator.tracking.tracker import Tracker
-from orchestrator.trials.results import TRIALS_DIRECTORY, keep_result, result_of
+from orchestrator.trials.results import CODER_DIRECTORY, TRIALS_DIRECTORY, keep_result, result_of
 
 SECONDS_PER_STEP = 0.002
 """Measured on one Zen 4 core with k = 2; calls take the time, not products, so the width hardly matters."""
@@ -170,7 +170,7 @@ def train(cfg: ToyConfig, cell: Cell, directory: Path, tracker: Tracker) -> dict
     evaluation = Evaluation(coder)
     for x_BD in torch.split(tree.sample(cfg.val_tokens, held_out), 1 << 14):
         evaluation.add(x_BD, torch.zeros(len(x_BD), dtype=torch.bool))
-    with atomic_directory(directory / "coder") as unfinished:
+    with atomic_directory(directory / CODER_DIRECTORY) as unfinished:
         coder.save_to_disk(unfinished)
     metrics = evaluation.metrics()
     return {
