@@ -192,6 +192,12 @@ def _padded(x: Tensor, rows: int, columns: int, dtype: torch.dtype) -> Tensor:
     return out
 
 
+def _first_latents(rules: Rules, num_latents: int, device: torch.device) -> Tensor:
+    """Where each step's choice begins, [K], for steps that are not taken; made on the device, so that nothing waits."""
+    steps_K = torch.arange(rules.k, device=device)
+    return steps_K * num_latents // rules.k if rules.sliced else torch.zeros_like(steps_K)
+
+
 def select_by_recompute(
     r0_BD: Tensor,
     W_enc_MD: Tensor,
@@ -215,9 +221,8 @@ def select_by_recompute(
     words = padded_latents // 32
     bits = torch.empty(own_rows.shape[0] * words if constexprs["MASKED"] else 1, dtype=torch.int32, device=r0_BD.device)
     error_scale = 2 * ROUNDING[operands] * torch.linalg.vector_norm(W_enc_MD, dim=1).amax()
-    first_latents = torch.tensor([rules.slice_bounds(i, num_latents)[0] for i in range(rules.k)], device=r0_BD.device)
     acts_BK = r0_BD.new_zeros(tokens, rules.k)
-    indices_BK = first_latents.repeat(tokens, 1)
+    indices_BK = _first_latents(rules, num_latents, r0_BD.device).repeat(tokens, 1)
     residual_BD = r0_BD.clone()
     _recompute_kernel[(programs,)](
         residual_BD, own_rows, W_operands, bits, excluded_B, W_enc_MD, b_enc_M, W_dec, error_scale, acts_BK, indices_BK,
