@@ -18,7 +18,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kernels.gpu.common import FORBIDDEN, ROUNDING, mark, marked_place, multiprocessors
+from kernels.gpu.common import FORBIDDEN, mark, marked_place, multiprocessors
+from kernels.gpu.first_scores import error_scale_of, first_scores
 from kernels.rules import Rules
 
 ON_CHIP_TILES = {2: 9, 4: 6}
@@ -247,19 +248,6 @@ def _update_in_memory(
             running &= norm_squared > threshold_squared
 
 
-def _error_scale(W_enc_MD: Tensor, W_dec_MD: Tensor, gram_dtype: torch.dtype) -> Tensor:
-    """Rounding of a score per unit of √(‖r_0‖² + Σ (a_i ‖W_dec[j_i]‖)²), and the largest ‖W_dec[j]‖²; [2].
-
-    Each update rounds H to half a unit in the last place, independently: their sum grows as the root of the sum of
-    squares. The bound takes the largest row norms and parallel rows, so it is many standard deviations wide.
-    """
-    unit = 2 * ROUNDING[gram_dtype]
-    if torch.get_float32_matmul_precision() != "highest":
-        unit = max(unit, 2 * ROUNDING[torch.float16])
-    encoder, decoder = (torch.linalg.vector_norm(W, dim=1).amax() for W in (W_enc_MD, W_dec_MD))
-    return torch.stack((unit * encoder, decoder.square()))
-
-
 def select_by_update(
     r0_BD: Tensor,
     W_enc_MD: Tensor,
@@ -275,12 +263,12 @@ def select_by_update(
     acts_BK = r0_BD.new_zeros(tokens, rules.k)
     indices_BK = torch.zeros(tokens, rules.k, dtype=torch.int64, device=r0_BD.device)
     residual_BD = r0_BD.clone()
-    error_scale = _error_scale(W_enc_MD, W_dec_MD, gram_MM.dtype)
+    error_scale = error_scale_of(W_enc_MD, W_dec_MD, gram_MM.dtype)
     wave = multiprocessors(r0_BD) * (16 // config.num_warps)
     chunk = max(SCORES_BYTES // (4 * num_latents) // wave, 1) * wave
     for start in range(0, tokens, chunk):
         rows = slice(start, start + chunk)
-        first = r0_BD[rows] @ W_enc_MD.T if b_enc_M is None else torch.addmm(b_enc_M, r0_BD[rows], W_enc_MD.T)
+        first = first_scores(r0_BD[rows], W_enc_MD, b_enc_M, gram_MM.dtype)
         if excluded_B is not None:
             first.scatter_(1, excluded_B[rows, None], FORBIDDEN.value)
         kernel = _update_on_chip if config.on_chip else _update_in_memory

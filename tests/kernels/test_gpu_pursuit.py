@@ -1,7 +1,7 @@
 """Matching-pursuit Triton kernels against the definition in float64; on a CPU in Triton's interpreter."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -247,3 +247,19 @@ def test_configurations_hold_what_they_must():
             )
             assert config.block_m % (32 * 1) == 0
             assert config.groups * (config.block_m // config.groups) == config.block_m
+
+
+@pytest.fixture(params=["ieee", "tf32"])
+def products(request: pytest.FixtureRequest) -> Iterator[str]:
+    """How a person has set torch to multiply float32 matrices on a GPU."""
+    before = torch.backends.cuda.matmul.fp32_precision
+    torch.backends.cuda.matmul.fp32_precision = request.param
+    yield request.param
+    torch.backends.cuda.matmul.fp32_precision = before
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_how_torch_multiplies_is_as_before(products: str, dtype: torch.dtype) -> None:
+    case = problem(9, 300, 24, Rules(k=4))
+    assert_is_a_pursuit(case, *update(case, dtype), tolerance=TOLERANCE)
+    assert torch.backends.cuda.matmul.fp32_precision == products
