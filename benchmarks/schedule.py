@@ -37,9 +37,12 @@ Row = dict[str, Any]
 
 
 def run_preset(
-    preset: Preset, settings: Settings, tell: Callable[[int, str, Case, Row], None] | None = None
+    preset: Preset,
+    settings: Settings,
+    tell: Callable[[int, str, Case, Row], None] | None = None,
+    tell_rates: Callable[[dict[str, float]], None] | None = None,
 ) -> dict[str, Any]:
-    """Rates of the machine, and the rows of each contestant by case; `tell` is called with each as it is found."""
+    """Rates of the machine, and the rows of each contestant by case; both are told as they are found."""
     tell = tell or _tell
     work = preset.work()
     rows: dict[tuple[str, Case], Row] = {}
@@ -48,11 +51,14 @@ def run_preset(
         rates = _run({"task": "rates"}, settings, directory, cases=1)[0]
         if rates.get("status"):
             raise UserError(f"measuring the machine failed: {rates['reason']}")
+        if tell_rates is not None:
+            tell_rates(rates)
         available = [name for name in work if _installed(name)]
-        _make_references({name: work[name] for name in available}, settings, directory)
+        references: set[tuple[str, Case]] = set()
         for number in range(preset.rounds):
             for name in available if number % 2 == 0 else reversed(available):
                 cases = [case for case in work[name] if _wants_more(rows.get((name, case)))]
+                _make_references(CONTESTANTS[name].operation, cases, references, settings, directory)
                 job = {"task": "measure", "contestant": name, "seconds": preset.seconds}
                 for case, found in zip(cases, _measure(job, cases, settings, directory), strict=True):
                     rows[name, case] = merged(rows.get((name, case)), found)
@@ -83,16 +89,19 @@ def _installed(name: str) -> bool:
     return module is None or importlib.util.find_spec(module) is not None
 
 
-def _make_references(work: dict[str, list[Case]], settings: Settings, directory: Path) -> None:
-    wanted: dict[str, set[Case]] = {}
-    for name, cases in work.items():
-        wanted.setdefault(CONTESTANTS[name].operation, set()).update(cases)
-    for operation, shapes in wanted.items():
-        _say(f"float64 reference of {operation} at {len(shapes)} shapes")
-        job = {"task": "reference", "operation": operation, "cases": [asdict(case) for case in shapes]}
-        for found in _run(job, settings, directory, cases=len(shapes)):
-            if found.get("status"):
-                raise UserError(f"the reference of {operation} failed: {found['reason']}")
+def _make_references(
+    operation: str, cases: Sequence[Case], made: set[tuple[str, Case]], settings: Settings, directory: Path
+) -> None:
+    """Those of an operation that nobody has needed yet."""
+    missing = [case for case in cases if (operation, case) not in made]
+    if not missing:
+        return
+    _say(f"float64 reference of {operation} at {len(missing)} shapes")
+    job = {"task": "reference", "operation": operation, "cases": [asdict(case) for case in missing]}
+    for case, found in zip(missing, _run(job, settings, directory, cases=len(missing)), strict=True):
+        if found.get("status"):
+            raise UserError(f"the reference of {operation} failed: {found['reason']}")
+        made.add((operation, case))
 
 
 def _measure(job: dict[str, Any], cases: Sequence[Case], settings: Settings, directory: Path) -> list[Row]:

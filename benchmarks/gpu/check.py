@@ -16,8 +16,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -67,9 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="gpu-check-") as place:
         work = Path(place)
         pack = _packed(options, work)
-        for stage in _stages(options, work, pack):
-            if not _run(stage, options, deadline):
-                failed.append(stage.name)
+        for together in _stages(options, work, pack):
+            with ThreadPoolExecutor(len(together)) as threads:
+                well = list(threads.map(lambda stage: _run(stage, options, work, deadline), together))
+            failed += [stage.name for stage, ended_well in zip(together, well, strict=True) if not ended_well]
             findings.write_page(options.out)
     print(options.out / findings.PAGE)
     return int(bool(failed))
@@ -112,7 +115,8 @@ def _packed(options: Options, work: Path) -> Path:
     return work / "pack.safetensors"
 
 
-def _stages(options: Options, work: Path, pack: Path) -> list[Work]:
+def _stages(options: Options, work: Path, pack: Path) -> list[list[Work]]:
+    """One after the other; those of a list side by side, of which none is timed."""
     shared = ["--out", str(options.out), "--work", str(work), "--pack", str(pack), *(["--dry"] * options.dry)]
 
     def module(name: str) -> list[str]:
@@ -124,15 +128,19 @@ def _stages(options: Options, work: Path, pack: Path) -> list[Work]:
     watched = [sanitizer, "--tool", "memcheck", "--error-exitcode", "9"] if sanitizer else []
     small_cases = [sys.executable, "-m", "benchmarks.gpu.small_cases"]
     stages = [
-        Work("tests", 150, [sys.executable, "-m", "pytest", "-m", "gpu", "-n", workers, *tests]),
-        Work("prepare", 90, module("prepare")),
-        Work("right", 90, module("right")),
-        Work("sanitizer" if sanitizer else "small cases", 60, [*watched, *small_cases]),
-        Work("speed", 240, module("speed")),
-        Work("loop", 150, module("loop")),
-        Work("study", 3600, module("study")),
-    ]  # fmt: skip
-    return [replace(stage, limit_s=options.budget) for stage in stages] if options.dry else stages
+        [
+            Work("tests", 150, [sys.executable, "-m", "pytest", "-m", "gpu", "-n", workers, *tests]),
+            Work("sanitizer" if sanitizer else "small cases", 90, [*watched, *small_cases]),
+            Work("prepare", 90, module("prepare")),
+        ],
+        [Work("right", 90, module("right"))],
+        [Work("speed", 240, module("speed"))],
+        [Work("loop", 150, module("loop"))],
+        [Work("study", 3600, module("study"))],
+    ]
+    if options.dry:
+        return [[replace(stage, limit_s=options.budget) for stage in together] for together in stages]
+    return stages
 
 
 def _sanitizer() -> str | None:
@@ -140,15 +148,15 @@ def _sanitizer() -> str | None:
     return shutil.which("compute-sanitizer") or shutil.which("compute-sanitizer", path="/usr/local/cuda/bin")
 
 
-def _run(stage: Work, options: Options, deadline: float) -> bool:
+def _run(stage: Work, options: Options, work: Path, deadline: float) -> bool:
     """One stage; whether it ended well. The study ends when the budget does, which is well."""
     limit = min(stage.limit_s, deadline - time.monotonic())
     if limit <= 0:
         findings.note(options.out, "stages", name=stage.name, ended="no time was left", seconds=0.0)
         return True
     started = time.monotonic()
-    log = options.out / "output.log"
-    with log.open("ab") as sink:
+    log = work / f"{stage.name}.log"
+    with log.open("wb") as sink:
         process = subprocess.Popen(
             stage.command, cwd=ROOT, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True
         )
@@ -161,12 +169,21 @@ def _run(stage: Work, options: Options, deadline: float) -> bool:
     seconds = time.monotonic() - started
     ended = {None: f"stopped after {limit:.0f} s", 0: "well"}.get(status, f"with status {status}")
     findings.note(options.out, "stages", name=stage.name, ended=ended, seconds=seconds)
-    said = log.read_bytes()[-MAX_BYTES:]
-    log.write_bytes(said)
+    said = log.read_bytes()
+    _keep(options.out / "output.log", said)
     last = said.decode(errors="replace").splitlines()[-6:]
     if status != 0 or stage.name in ("tests", "sanitizer"):
         findings.note(options.out, "last words", name=stage.name, said=" / ".join(last)[-1500:])
     return status == 0 or (status is None and stage.name == "study")
+
+
+_keeping = threading.Lock()
+
+
+def _keep(path: Path, said: bytes) -> None:
+    """What a stage printed, after what those before it did; the end of it all."""
+    with _keeping:
+        path.write_bytes(((path.read_bytes() if path.exists() else b"") + said)[-MAX_BYTES:])
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

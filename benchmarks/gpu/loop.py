@@ -22,14 +22,17 @@ KERNELS = 10
 """Lines of the profiler's table."""
 TOGETHER = (1, 2, 4)
 """Loops that share a GPU."""
+ALONE_SHARDS = 4
+"""Read by each of them, again and again: reading all of them takes longer than the loop."""
 
 
 def main() -> None:
     """Note speed, waiting and the longest kernels of each variant; then what sharing a GPU gives."""
     stage = Stage.from_command_line("loop")
-    shards = stage.host_shards(TRAIN, HOOKPOINTS[0])
     if stage.rest:
+        shards = stage.host_shards(TRAIN, HOOKPOINTS[0], ALONE_SHARDS)
         return alone(stage, shards, stage.rest[1], int(stage.rest[2]))
+    shards = stage.host_shards(TRAIN, HOOKPOINTS[0])
     large = stage.sizes.expansion * shards.width
     for variant in ("mp", "topk"):
         run(stage, shards, variant, large, profile=True)

@@ -31,7 +31,7 @@ FIRST = (
 
 
 def main() -> None:
-    """Note rates, a finding for each contestant, and what the optimiser takes."""
+    """Note rates, what the optimiser takes, and a finding for each contestant."""
     stage = Stage.from_command_line("speed")
     path = stage.work / "speed.safetensors"
     x_ND = real_activations(stage)
@@ -40,17 +40,21 @@ def main() -> None:
     names = FIRST if stage.dry else (*FIRST, *(name for name in full.contestants if name not in FIRST))
     preset = Preset((case,), names, rounds=1, seconds=stage.sizes.speed_seconds)
     settings = Settings(path.resolve(), stage.device.type, 1 if stage.dry else os.cpu_count() or 1, LIMIT_S)
-    found: dict[str, Row] = {}
-    measured = run_preset(preset, settings, partial(_tell, stage, found))
-    stage.note(**{f"{name}_per_second": rate for name, rate in measured["rates"].items()})
-    for name, row in found.items():
-        if row["status"] == "ok":
-            _shares(stage, name, row, case, x_ND.shape[1], measured["rates"])
-    _optimiser(stage, case, x_ND, measured["rates"])
+    rates: dict[str, float] = {}
+    run_preset(
+        preset, settings, partial(_tell, stage, x_ND.shape[1], rates), partial(_tell_rates, stage, case, x_ND, rates)
+    )
 
 
-def _tell(stage: Stage, found: dict[str, Row], number: int, name: str, case: Case, row: Row) -> None:
-    found[name] = row
+def _tell_rates(
+    stage: Stage, case: Case, x_ND: torch.Tensor, rates: dict[str, float], measured: dict[str, float]
+) -> None:
+    rates |= measured
+    stage.note(**{f"{name}_per_second": rate for name, rate in rates.items()})
+    _optimiser(stage, case, x_ND, rates)
+
+
+def _tell(stage: Stage, width: int, rates: dict[str, float], number: int, name: str, case: Case, row: Row) -> None:
     shape: dict[str, Any] = {"contestant": name, "B": case.tokens, "M": case.latents, "k": case.k}
     if row["status"] != "ok":
         return stage.note(**shape, status=row["status"], reason=row["reason"])
@@ -58,6 +62,7 @@ def _tell(stage: Stage, found: dict[str, Row], number: int, name: str, case: Cas
         **shape, step_s=median(row["step_s"]), forward_s=median(row["forward_s"]), steps=len(row["step_s"]),
         extra_bytes=row["extra_bytes"], fvu=row["fvu"], reference_fvu=row["reference_fvu"],
     )  # fmt: skip
+    _shares(stage, name, row, case, width, rates)
 
 
 def _shares(stage: Stage, name: str, row: Row, case: Case, width: int, rates: dict[str, float]) -> None:

@@ -65,10 +65,14 @@ class Stage:
         """Of activations [tokens, D] float16, mapped into memory when read."""
         return self.work / f"{split}-{hookpoint}.npy"
 
-    def host_shards(self, split: str, hookpoint: str) -> HostShards:
-        """Activations read into memory. First positions are gone already; massive tokens are left out as in a sweep."""
+    def host_shards(self, split: str, hookpoint: str, most: int | None = None) -> HostShards:
+        """Activations read into memory, of all shards or the first `most`.
+
+        First positions are gone already; massive tokens are left out as in a sweep.
+        """
         values_TD = np.load(self.activations_path(split, hookpoint), mmap_mode="r")
         size = self.sizes.shard_tokens
+        values_TD = values_TD[: most and most * size]
         return HostShards([_shard(np.array(values_TD[i : i + size])) for i in range(0, len(values_TD), size)])
 
 
