@@ -1,6 +1,7 @@
 """What GPUs do in a second, by kind: what decides between the forms of the pursuit, and what a plan reckons with.
 
-From data sheets until `make gpu-check` has measured them; a matrix product is taken to reach 60 % of its sheet's rate.
+Rates are data sheets'; how much of them is reached was measured on an H200 on 29 November 2026
+(benchmarks/results/h200.md) and is taken to hold for the others.
 """
 
 import functools
@@ -9,7 +10,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-PRODUCT_SHARE = 0.6
+PRODUCT_SHARE = 0.52
+"""Of the bfloat16 rate, in the pursuit's recompute form: 513 of 989 TFLOP/s."""
+UPDATE_SECONDS = 1.33e-12
+"""Of one update of a score in its update form. Its two bytes of H take 0.4 ps of an H200's memory and 0.6 of an H100's:
+what it waits for is the choice before it, which takes as long on both."""
+FLOAT32_SHARE = 0.6
+"""Of the float32 rate, in the language model; assumed."""
+SPARSE_PASSES = 9
+"""Times a row of float32 is read or written in the time of an active latent's decode and backward: 18 ms for 65,536
+tokens with 64 of them, D = 576."""
+WEIGHT_PASSES = 10
+"""Times that each weight is read or written in a step, by gradients, norms and Adam; assumed."""
 
 
 class Sheet(NamedTuple):
@@ -20,6 +32,20 @@ class Sheet(NamedTuple):
     bfloat16: float
     """Flops a second of dense products."""
     float32: float
+
+    @property
+    def product(self) -> float:
+        """Flops a second that a product of a trial reaches."""
+        return PRODUCT_SHARE * self.bfloat16
+
+    @property
+    def update(self) -> float:
+        """Flops of such a product in the time of one update of a score."""
+        return UPDATE_SECONDS * self.product
+
+    def passes(self, count: float) -> float:
+        """Flops of such a product in the time in which a float32 number is read or written that many times."""
+        return 4 * count / self.memory * self.product
 
 
 SHEETS = {
@@ -33,14 +59,17 @@ OTHERS = SHEETS["H100"]
 
 def update_flops(like: Tensor) -> float:
     """Flops of a bfloat16 product in the time of one update of a score, which reads two bytes of H, where `like` is."""
-    sheet = sheet_of(_name(like.device))
-    return 2 / sheet.memory * PRODUCT_SHARE * sheet.bfloat16
+    return sheet_of(_name(like.device)).update
+
+
+def this_sheet() -> Sheet:
+    """That of this machine's GPU; an H100's where it has none."""
+    return sheet_of(_name(torch.device("cuda", 0)) if torch.cuda.is_available() else "")
 
 
 def assumed_flops() -> float:
-    """Flops a second of float32 products on a GPU like this machine's; an H100's where it has none."""
-    name = _name(torch.device("cuda", 0)) if torch.cuda.is_available() else ""
-    return PRODUCT_SHARE * sheet_of(name).float32
+    """Flops a second of a language model on a GPU like this machine's."""
+    return FLOAT32_SHARE * this_sheet().float32
 
 
 def sheet_of(name: str) -> Sheet:

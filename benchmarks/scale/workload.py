@@ -1,7 +1,7 @@
 """The grid that is simulated: 1,000 trials of the paper preset's sizes, and how long each takes over a shard.
 
-Times of a step follow from shapes as a kernel's would: products at a share of the sheet's rate, everything else from
-bytes. They stand in until `make gpu-check` has measured the device.
+Times of a step follow from shapes as a kernel's would: products and bytes at the shares of a sheet's rates that an
+H200 was seen to reach (`kernels/devices.py`).
 """
 
 import itertools
@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.scale.rates import Rates
 from kernels import forms
-from kernels.devices import PRODUCT_SHARE, SHEETS
+from kernels.devices import SHEETS, SPARSE_PASSES, WEIGHT_PASSES
 from kernels.rules import Rules
 from orchestrator.activations.tables import table_bytes
 from orchestrator.language_models.loading import forward_flops
@@ -21,10 +21,6 @@ MODEL, WIDTH = "packaged", 576
 CONTEXT, BATCH_TOKENS = 2048, 1 << 16
 HOOKPOINTS = ("layers.10", "layers.15", "layers.20", "layers.10.mlp", "layers.20.mlp")
 KS, EXPANSIONS, VARIANTS = (8, 16, 32, 64, 128), (64, 128), ("topk", "mp")
-SPARSE_PASSES = 6
-"""Times that a row of float32 is read or written for each active latent, forward and backward; assumed."""
-WEIGHT_PASSES = 10
-"""Times that each weight is read or written in a step, by gradients, norms and Adam; assumed."""
 VAL_SHARE = 1 / 3
 """Of a step's time that scoring as many tokens takes; assumed."""
 
@@ -63,15 +59,14 @@ class Workload:
 def step_seconds(device: str, variant: str, k: int, latents: int) -> float:
     """Of one optimiser step, `BATCH_TOKENS` tokens, on a GPU of that kind."""
     sheet = SHEETS[device]
-    product_rate = PRODUCT_SHARE * sheet.bfloat16
     flops = 2.0 * BATCH_TOKENS * latents * WIDTH
     if variant == "mp":
-        rates = forms.Rates(update=2 / sheet.memory * product_rate, gram_itemsize=2)
+        rates = forms.Rates(update=sheet.update, gram_itemsize=2)
         rules = Rules(k=k, repeats=True)
         flops = min(forms.form_costs(rates, BATCH_TOKENS, latents, WIDTH, rules, per_step=False).values())
-    sparse = 4.0 * SPARSE_PASSES * BATCH_TOKENS * k * WIDTH
-    weights = 4.0 * WEIGHT_PASSES * 2 * latents * WIDTH
-    return flops / product_rate + (sparse + weights) / sheet.memory
+    sparse = sheet.passes(SPARSE_PASSES) * BATCH_TOKENS * k * WIDTH
+    weights = sheet.passes(WEIGHT_PASSES) * 2 * latents * WIDTH
+    return (flops + sparse + weights) / sheet.product
 
 
 def workload(

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from kernels import devices
 from kernels.backend import backend_of
 from kernels.forms import Rates, best_form, refit_form
 from kernels.rules import Rules
@@ -22,8 +23,8 @@ from orchestrator.names import cut, digest, plain
 SPARSE_FLOPS = 250
 """Time per active latent and input coordinate in decode and backward, counted in the flops of a bfloat16 matrix product
 that take as long: it is bound by memory. Measured on one Zen 4 core, 1.2 ns."""
-WEIGHT_FLOPS = 5500
-"""The same per latent and input coordinate in normalisation, gradients and optimiser, for two matrices: 26 ns."""
+WEIGHT_FLOPS = 2750
+"""The same per number of a matrix in normalisation, gradients and optimiser: 13 ns."""
 REFIT_SPARSE = 3
 """Times a refit goes over all active latents at every choice, in units of one decode and its backward."""
 
@@ -75,8 +76,9 @@ class Cell:
     def step_flops(self, batch_tokens: int) -> float:
         """Predicted work of one optimiser step, in flops of a matrix product."""
         passes = 1.0 if self.coder.recipe.refit == "none" else REFIT_SPARSE * (self.k + 1) / 2
-        sparse = SPARSE_FLOPS * batch_tokens * self.k * self.d_in * passes
-        return self._choice(batch_tokens)[1] + sparse + WEIGHT_FLOPS * self._weights / 2
+        entry, weight = _other_flops()
+        sparse = entry * batch_tokens * self.k * self.d_in * passes
+        return self._choice(batch_tokens)[1] + sparse + weight * self._weights
 
     def product_flops(self, batch_tokens: int) -> float:
         """The part of `step_flops` that is matrix products; the rest is bound by memory, or by single instructions."""
@@ -141,6 +143,14 @@ def _rates() -> Rates:
     """Of this machine's GPU, or of its CPU if it has none."""
     like = torch.empty(0, device="cuda" if torch.cuda.is_available() else "cpu")
     return backend_of(like).rates(like)
+
+
+def _other_flops() -> tuple[float, float]:
+    """Of an active latent's coordinate, and of a weight, beside products: of this machine's GPU, or of a CPU."""
+    if not torch.cuda.is_available():
+        return SPARSE_FLOPS, WEIGHT_FLOPS
+    sheet = devices.this_sheet()
+    return sheet.passes(devices.SPARSE_PASSES), sheet.passes(devices.WEIGHT_PASSES)
 
 
 def cells(cfg: BaseConfig, hookpoints: dict[str, list[Hookpoint]]) -> list[Cell]:

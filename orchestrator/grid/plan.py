@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 
 from kernels.backend import backend_of
-from kernels.devices import assumed_flops
+from kernels.devices import assumed_flops, this_sheet
 from orchestrator.activations.tables import table_bytes
 from orchestrator.grid.cells import Cell
 from orchestrator.grid.config import SweepConfig
@@ -199,9 +199,9 @@ def make_plan(
     shares: Shares,
     scored: Scoring = NOT_SCORED,
 ) -> Plan:
-    """Predict; on a CPU its matrix rate is measured for a moment, for GPUs one is assumed."""
+    """Predict; on a CPU its matrix rate is measured for a moment, for GPUs one is taken from a table."""
     gpu = bool(shares.trial.get("gpu"))
-    rate = assumed_flops() * min(1.0, shares.trial["gpu"]) if gpu else _core_flops()
+    rate = this_sheet().product * min(1.0, shares.trial["gpu"]) if gpu else _core_flops()
     other = rate if gpu else CPU_OTHER_FLOPS
     tokens = cfg.train_tokens + cfg.val_tokens
     flops = {
