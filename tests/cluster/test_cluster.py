@@ -2,15 +2,16 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.hosts import CHECKOUT, LAPTOP, SHARED, Host, hosts
-from tests.cluster.launched import DASHBOARD, Launched, on_these_hosts
+from tests.cluster.hosts import CHECKOUT, LAPTOP, Host, hosts
+from tests.cluster.launched import BIN, DASHBOARD, Launched, on_these_hosts
 from tests.support.s3_server import BUCKET, S3Server
-from tests.support.waiting import wait_until
+from tests.support.waiting import LIMIT_SECONDS, wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(0)]
 
@@ -26,18 +27,38 @@ SWEEP = ["python", "sweeps/smollm_grid.py", *(w for flag, values in FLAGS.items(
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("shared")
-
-
-@pytest.fixture(scope="module")
-def machines(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Iterator[list[Host]]:
+def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Host]]:
+    shared = tmp_path_factory.mktemp("shared")  # the sweep knows nothing of it; MLflow's store is there
     with hosts(tmp_path_factory.mktemp("hosts"), ["head", "one", "two"], shared) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def cluster(machines: list[Host], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[bytes]]:
+    """The sweep on this machine, without a cluster and with nothing in its way; it runs while `ray up` does."""
+    storage = tmp_path_factory.mktemp("alone")
+    command = [BIN / SWEEP[0], *SWEEP[1:], "--storage", storage, "--name", "undisturbed", "--quiet"]
+    with (storage / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    yield process
+    process.terminate()
+    process.wait(LIMIT_SECONDS)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(alone: subprocess.Popen[bytes]) -> dict[str, dict[str, float]]:
+    """Its results."""
+    storage = Path(alone.args[alone.args.index("--storage") + 1])
+    assert alone.wait(LIMIT_SECONDS) == 0, (storage / "log").read_text(encoding="utf-8")
+    found = json.loads((storage / "undisturbed" / "results.json").read_text(encoding="utf-8"))["results"]
+    assert len(found) == TRIALS
+    return found
+
+
+@pytest.fixture(scope="module")
+def cluster(
+    alone: subprocess.Popen[bytes], machines: list[Host], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Launched]:
     """Up, with all three nodes alive and Ray's dashboard forwarded, as `ray dashboard` does."""
     file = tmp_path_factory.mktemp("laptop") / "cluster.yaml"
     key = machines[0].log.with_name("login_key")
@@ -57,73 +78,53 @@ def s3_server(machines: list[Host], tmp_path_factory: pytest.TempPathFactory) ->
     server.stop()
 
 
-def results(shared: Path, name: str) -> dict[str, dict[str, float]]:
-    return json.loads((shared / name / "results.json").read_text(encoding="utf-8"))["results"]
-
-
-def checkpoints(shared: Path, name: str) -> list[Path]:
-    return [found for found in shared.glob(f"{name}/trials/*/step-*") if not (found.parent / "result.json").exists()]
-
-
 def runs_on(host: Host, *titles: str) -> bool:
     return any(title in line for line in host.processes() for title in titles)
 
 
-@pytest.fixture(scope="module")
-def undisturbed(cluster: Launched, machines: list[Host], shared: Path) -> dict[str, dict[str, float]]:
-    """Results of a sweep that ran on every node and that nothing happened to."""
-    cluster.submit("undisturbed", *SWEEP, "--storage", str(SHARED), "--name", "undisturbed")
+def test_neither_a_stop_nor_a_lost_node_changes_anything(
+    cluster: Launched, machines: list[Host], s3_server: S3Server, undisturbed: dict
+) -> None:
+    """It ends as a sweep does that ran on one machine, though the nodes share nothing but an address."""
     used: set[str] = set()
 
-    def over() -> bool:
+    def look() -> list[Host]:
         used.update(host.name for host in machines if runs_on(host, TRIAL, EXTRACTOR))
-        return cluster.status("undisturbed") not in ("PENDING", "RUNNING")
+        return [host for host in machines[1:] if runs_on(host, TRIAL)]
 
-    wait_until(over, "the undisturbed sweep")
-    log = cluster.ray("job", "logs", "undisturbed")
-    assert cluster.status("undisturbed") == "SUCCEEDED", log
-    assert used == {"head", "one", "two"}
-    assert re.search(r"trials \d/3 done", log), "a job's log shows how far it is"
-    assert "compare in MLflow: http://127.0.0.1:5000/" in log
-    found = results(shared, "undisturbed")
-    assert len(found) == TRIALS
-    return found
+    def runs(job: str) -> bool:
+        look()
+        return cluster.status(job) in ("PENDING", "RUNNING")
 
+    def to_be_lost() -> Host | None:
+        assert runs("resumed"), cluster.ray("job", "logs", "resumed")
+        return next(iter(look()), None)
 
-def test_a_stopped_job_goes_on_where_it_was(undisturbed: dict, cluster: Launched, shared: Path) -> None:
-    cluster.submit("stopped", *SWEEP, "--storage", str(SHARED), "--name", "stopped")
-    wait_until(lambda: checkpoints(shared, "stopped"), "a checkpoint")
+    def submit(job: str, *words: str) -> None:
+        cluster.submit(job, *words, options=["--runtime-env-json", json.dumps({"env_vars": s3_server.environment})])
+
+    def stored(path: str) -> bytes:
+        return s3_server.client().get_object(Bucket=BUCKET, Key=f"sweeps/{path}")["Body"].read()
+
+    submit("stopped", *SWEEP, "--storage", f"s3://{BUCKET}/sweeps", "--name", "disturbed")
+    wait_until(lambda: look() and s3_server.keys("sweeps/disturbed/trials"), "a checkpoint")
     cluster.ray("job", "stop", "stopped")
     assert cluster.ended("stopped") == "STOPPED"
     (pasted,) = re.findall("what was done is kept; continue with .*?(sweeps/.*)", cluster.ray("job", "logs", "stopped"))
-    assert not (shared / "stopped" / "results.json").exists() or len(results(shared, "stopped")) == TRIALS
-    cluster.submit("resumed", "python", *pasted.split())
-    assert cluster.ended("resumed") == "SUCCEEDED", cluster.ray("job", "logs", "resumed")
-    assert results(shared, "stopped") == undisturbed
 
-
-def test_a_lost_node_changes_nothing(
-    undisturbed: dict, cluster: Launched, machines: list[Host], s3_server: S3Server
-) -> None:
-    """Nor does it where the nodes share nothing but an address."""
-    environment = json.dumps({"env_vars": s3_server.environment})
-    storage = ["--storage", f"s3://{BUCKET}/sweeps", "--name", "killed"]
-    cluster.submit("killed", *SWEEP, *storage, options=["--runtime-env-json", environment])
-
-    def training_elsewhere() -> Host | None:
-        assert cluster.status("killed") in ("PENDING", "RUNNING"), cluster.ray("job", "logs", "killed")
-        trains = [host for host in machines[1:] if runs_on(host, TRIAL)]
-        return trains[0] if trains and s3_server.keys("sweeps/killed/trials") else None
-
-    victim = wait_until(training_elsewhere, "a checkpoint, and a trial on a node that can be lost")
-    victim.kill()
-    assert cluster.ended("killed") == "SUCCEEDED", cluster.ray("job", "logs", "killed")
-    found = s3_server.client().get_object(Bucket=BUCKET, Key="sweeps/killed/results.json")["Body"].read()
-    assert json.loads(found)["results"] == undisturbed
+    submit("resumed", "python", *pasted.split())
+    wait_until(to_be_lost, "a trial on a node that is no head").kill()
+    wait_until(lambda: not runs("resumed"), "the end of the resumed sweep")
+    log = cluster.ray("job", "logs", "resumed")
+    assert cluster.status("resumed") == "SUCCEEDED", log
+    assert used == {"head", "one", "two"}
+    assert re.search(r"trials \d/3 done", log), "a job's log shows how far it is"
+    assert "compare in MLflow: http://127.0.0.1:5000/" in log
+    assert json.loads(stored("disturbed/results.json"))["results"] == undisturbed
     wait_until(lambda: cluster.nodes() == 2, "the dashboard's notice that the node is gone")
 
 
-def test_the_comparison_is_seen_through_ray_attach(undisturbed: dict, cluster: Launched) -> None:
+def test_the_comparison_is_seen_through_ray_attach(cluster: Launched) -> None:
     mlflow = "http://127.0.0.1:5000"
     experiment = f"{mlflow}/ajax-api/2.0/mlflow/experiments/get-by-name?experiment_name=smollm_grid"
     with cluster.open("attach", "-p", "5000", str(cluster.file)):
@@ -133,7 +134,7 @@ def test_the_comparison_is_seen_through_ray_attach(undisturbed: dict, cluster: L
     assert found["experiment"]["lifecycle_stage"] == "active"
 
 
-def test_down_leaves_nothing_behind(undisturbed: dict, cluster: Launched, machines: list[Host]) -> None:
+def test_down_leaves_nothing_behind(cluster: Launched, machines: list[Host]) -> None:
     cluster.ray("down", "-y", str(cluster.file))
     assert cluster.ask(f"{DASHBOARD}/api/version") is None
     cluster.tunnels.close()
