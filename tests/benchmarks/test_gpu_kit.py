@@ -69,12 +69,12 @@ def test_a_stage_that_hangs_costs_its_own_time_and_its_children_end(tmp_path: Pa
     work = check.Work("loop", 10, ["sh", "-c", hang])
     options = check.Options(tmp_path, tmp_path / "out", 100, dry=True)
     options.out.mkdir()
-    assert not check._run(work, options, time.monotonic() + 1000)
+    assert not check._run(work, options, tmp_path, time.monotonic() + 1000)
     told = findings.read(options.out)[0]
     assert (told["name"], told["ended"]) == ("loop", "stopped after 10 s")
     pid = int(child.read_text())
     wait_until(lambda: _has_ended(pid), "the child of a stage that was stopped ends, too")
-    assert check._run(work, options, time.monotonic() - 1)
+    assert check._run(work, options, tmp_path, time.monotonic() - 1)
     assert findings.read(options.out)[-1]["ended"] == "no time was left"
 
 
