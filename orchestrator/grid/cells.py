@@ -30,6 +30,28 @@ REFIT_SPARSE = 3
 
 
 @dataclass(frozen=True)
+class Costs:
+    """What work costs where trials run, in flops of a matrix product there."""
+
+    rates: Rates
+    """Of the forms of a pursuit."""
+    entry: float
+    """Of an active latent's coordinate in decode and backward."""
+    weight: float
+    """Of a number of a matrix in normalisation, gradients and optimiser."""
+
+
+def costs(gpu: bool) -> Costs:
+    """On a GPU, of this machine's kind where it has one, or on a CPU like this machine's."""
+    if not gpu:
+        like = torch.empty(0)
+        return Costs(backend_of(like).rates(like), SPARSE_FLOPS, WEIGHT_FLOPS)
+    sheet = devices.this_sheet()
+    rates = Rates(update=sheet.update, gram_itemsize=torch.float16.itemsize)
+    return Costs(rates, sheet.passes(devices.SPARSE_PASSES), sheet.passes(devices.WEIGHT_PASSES))
+
+
+@dataclass(frozen=True)
 class Cell:
     """One trial of a grid."""
 
@@ -73,16 +95,15 @@ class Cell:
         """JSON form; `Cell(**...)` reads it back."""
         return asdict(self)
 
-    def step_flops(self, batch_tokens: int) -> float:
+    def step_flops(self, batch_tokens: int, costs: Costs) -> float:
         """Predicted work of one optimiser step, in flops of a matrix product."""
         passes = 1.0 if self.coder.recipe.refit == "none" else REFIT_SPARSE * (self.k + 1) / 2
-        entry, weight = _other_flops()
-        sparse = entry * batch_tokens * self.k * self.d_in * passes
-        return self._choice(batch_tokens)[1] + sparse + weight * self._weights
+        sparse = costs.entry * batch_tokens * self.k * self.d_in * passes
+        return self._choice(batch_tokens, costs.rates)[1] + sparse + costs.weight * self._weights
 
-    def product_flops(self, batch_tokens: int) -> float:
+    def product_flops(self, batch_tokens: int, costs: Costs) -> float:
         """The part of `step_flops` that is matrix products; the rest is bound by memory, or by single instructions."""
-        form, cost = self._choice(batch_tokens)
+        form, cost = self._choice(batch_tokens, costs.rates)
         latents = self.expansion_factor * self.d_in
         return 2.0 * latents * self.d_in * (batch_tokens + latents) if form == "update" else cost
 
@@ -94,24 +115,24 @@ class Cell:
         matrices = (not recipe.tied) + decoders + (recipe.subtraction == "separate")
         return (matrices * latents + recipe.skip * self.d_in) * self.d_in
 
-    def _choice(self, batch_tokens: int) -> tuple[str, float]:
+    def _choice(self, batch_tokens: int, rates: Rates) -> tuple[str, float]:
         """How latents would be chosen ("update" where H is built), and its cost in flops of a matrix product."""
         recipe, latents = self.coder.recipe, self.expansion_factor * self.d_in
         product = 2.0 * batch_tokens * latents * self.d_in
         if recipe.choice != "pursuit" or recipe.sliced:
             return "product", product
         if recipe.refit != "none":
-            rows = _rates().update * batch_tokens * latents * self.k * (self.k + 1) / 2
-            form = refit_form(_rates(), latents, self.d_in, self.k, itemsize=4)
+            rows = rates.update * batch_tokens * latents * self.k * (self.k + 1) / 2
+            form = refit_form(rates, latents, self.d_in, self.k, itemsize=4)
             by_rows = product + 2.0 * latents**2 * self.d_in + rows
             return form, by_rows if form == "update" else product * self.k
         rules = Rules(k=self.k, repeats=recipe.repeats)
-        return best_form(_rates(), batch_tokens, latents, self.d_in, rules, per_step=recipe.step_decoders)
+        return best_form(rates, batch_tokens, latents, self.d_in, rules, per_step=recipe.step_decoders)
 
-    def memory_bytes(self, batch_tokens: int) -> int:
+    def memory_bytes(self, batch_tokens: int, costs: Costs) -> int:
         """Predicted peak of one trial: weights, gradients, two Adam moments, the batch, and H where it is used."""
-        needs_gram = self._choice(batch_tokens)[0] == "update"
-        gram = (self.expansion_factor * self.d_in) ** 2 * _rates().gram_itemsize if needs_gram else 0
+        needs_gram = self._choice(batch_tokens, costs.rates)[0] == "update"
+        gram = (self.expansion_factor * self.d_in) ** 2 * costs.rates.gram_itemsize if needs_gram else 0
         return 4 * (4 * self._weights + 5 * batch_tokens * self.d_in) + gram
 
 
@@ -137,20 +158,6 @@ def _check_models(models: Iterable[str]) -> None:
     for model in models:
         if (twin := seen.setdefault(str(Path(model).resolve()) if Path(model).is_dir() else model, model)) != model:
             raise UserError(f"model {model!r}: is the same directory as {twin!r}")
-
-
-def _rates() -> Rates:
-    """Of this machine's GPU, or of its CPU if it has none."""
-    like = torch.empty(0, device="cuda" if torch.cuda.is_available() else "cpu")
-    return backend_of(like).rates(like)
-
-
-def _other_flops() -> tuple[float, float]:
-    """Of an active latent's coordinate, and of a weight, beside products: of this machine's GPU, or of a CPU."""
-    if not torch.cuda.is_available():
-        return SPARSE_FLOPS, WEIGHT_FLOPS
-    sheet = devices.this_sheet()
-    return sheet.passes(devices.SPARSE_PASSES), sheet.passes(devices.WEIGHT_PASSES)
 
 
 def cells(cfg: BaseConfig, hookpoints: dict[str, list[Hookpoint]]) -> list[Cell]:
@@ -188,4 +195,5 @@ def cells(cfg: BaseConfig, hookpoints: dict[str, list[Hookpoint]]) -> list[Cell]
                 f"variant {cell.variant!r}: predicts a module's output from its input, so its hookpoint must be the "
                 f"module, {cell.hookpoint.removesuffix(INPUT)!r}, not {cell.hookpoint!r}"
             )
-    return sorted(grid, key=lambda cell: -cell.step_flops(cfg.batch_tokens))
+    here = costs(torch.cuda.is_available())
+    return sorted(grid, key=lambda cell: -cell.step_flops(cfg.batch_tokens, here))

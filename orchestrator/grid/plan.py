@@ -11,7 +11,7 @@ import torch
 from kernels.backend import backend_of
 from kernels.devices import assumed_flops, this_sheet
 from orchestrator.activations.tables import table_bytes
-from orchestrator.grid.cells import Cell
+from orchestrator.grid.cells import Cell, Costs, costs
 from orchestrator.grid.config import SweepConfig
 from orchestrator.grid.hardware import Hardware
 from orchestrator.grid.shares import Shares
@@ -61,10 +61,14 @@ class Plan:
     cells: list[Cell]
     cfg: SweepConfig
     concurrent: int
+    costs: Costs
+    """Where trials run."""
     flops_per_second: float
     """Of matrix products, of one trial."""
     other_flops_per_second: float
     """Of one trial, of work that is no matrix product and is counted in flops of one."""
+    scoring_rate: float
+    """Flops a second of what a trial is scored with: a language model, and encoders."""
     extract_flops: float
     extract_rate: float
     """Flops a second of all extractors together."""
@@ -80,7 +84,7 @@ class Plan:
 
     def cell_flops(self, cell: Cell) -> float:
         """Training work of one cell."""
-        return self.cfg.steps * cell.step_flops(self.cfg.batch_tokens)
+        return self.cfg.steps * cell.step_flops(self.cfg.batch_tokens, self.costs)
 
     def cell_seconds(self, cell: Cell) -> float:
         """Time of training one cell where nothing else runs."""
@@ -95,8 +99,8 @@ class Plan:
         return TRIAL_SECONDS + self.cfg.steps * self._step_seconds(cell) + self._pass_seconds(cell)
 
     def _step_seconds(self, cell: Cell) -> float:
-        products = cell.product_flops(self.cfg.batch_tokens)
-        others = cell.step_flops(self.cfg.batch_tokens) - products
+        products = cell.product_flops(self.cfg.batch_tokens, self.costs)
+        others = cell.step_flops(self.cfg.batch_tokens, self.costs) - products
         return products / self.flops_per_second + others / self.other_flops_per_second
 
     def _pass_seconds(self, cell: Cell) -> float:
@@ -109,9 +113,10 @@ class Plan:
             return 0.0
         forwards = GRAFT_FORWARDS * self.scored.grafted_tokens * self.model_flops.get(cell.model, 0.0)
         products = 2.0 * cell.k * self.scored.inference_tokens * cell.coder.latents(cell.d_in) * cell.d_in
-        rate = 1 / (1 / self.flops_per_second + 1 / self.other_flops_per_second)
         passes = SCORING_PASSES * self._pass_seconds(cell)
-        return LATENT_SECONDS * self.scored.latents + (forwards + OTHER_ENCODERS * products) / rate + passes
+        return (
+            LATENT_SECONDS * self.scored.latents + (forwards + OTHER_ENCODERS * products) / self.scoring_rate + passes
+        )
 
     @property
     def extraction_seconds(self) -> float:
@@ -156,7 +161,7 @@ class Plan:
         header = f"{'trial':<{width}}{'steps':>7}{'PFLOP':>10}{'memory':>10}{'time':>9}"
         lines = [header] + [
             f"{cell.name:<{width}}{self.cfg.steps:>7} {self.cell_flops(cell) / 1e15:>9.3g}"
-            f" {_gb(cell.memory_bytes(self.cfg.batch_tokens)):>9} {duration(self.cell_seconds(cell)):>8}"
+            f" {_gb(cell.memory_bytes(self.cfg.batch_tokens, self.costs)):>9} {duration(self.cell_seconds(cell)):>8}"
             for cell in left
         ]
         total = sum(map(self.cell_flops, left))
@@ -201,8 +206,15 @@ def make_plan(
 ) -> Plan:
     """Predict; on a CPU its matrix rate is measured for a moment, for GPUs one is taken from a table."""
     gpu = bool(shares.trial.get("gpu"))
-    rate = this_sheet().product * min(1.0, shares.trial["gpu"]) if gpu else _core_flops()
-    other = rate if gpu else CPU_OTHER_FLOPS
+    if gpu:
+        share = min(1.0, shares.trial["gpu"])
+        rate = other = this_sheet().product * share
+        scoring_rate = assumed_flops() * share / 2
+        extract_rate = assumed_flops() * shares.extractors
+    else:
+        rate, other = _core_flops(), CPU_OTHER_FLOPS
+        scoring_rate = 1 / (1 / rate + 1 / other)
+        extract_rate = hardware.cpus * scoring_rate
     tokens = cfg.train_tokens + cfg.val_tokens
     flops = {
         model: forward_flops(model, [point.name for point in points], cfg.context_length)
@@ -212,10 +224,12 @@ def make_plan(
         cells=cells,
         cfg=cfg,
         concurrent=shares.concurrent,
+        costs=costs(gpu),
         flops_per_second=rate,
         other_flops_per_second=other,
+        scoring_rate=scoring_rate,
         extract_flops=tokens * sum(flops.values()),
-        extract_rate=assumed_flops() * shares.extractors if gpu else hardware.cpus / (1 / rate + 1 / other),
+        extract_rate=extract_rate,
         model_flops={model: forward_flops(model, None, cfg.context_length) for model in hookpoints if scored.latents},
         scored=scored,
         shard_bytes={

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.driver.time_left import Pace, TimeLeft
-from orchestrator.grid.cells import Cell
+from orchestrator.grid.cells import Cell, costs
 from orchestrator.grid.plan import END_SECONDS, LOADING_SECONDS, NOT_SCORED, SCORING_START_SECONDS, Plan, Scoring
 from tests.support.configs import small
 
@@ -24,9 +24,9 @@ def plan(concurrent: int = 2, scored: Scoring = LAPTOP) -> Plan:
         for variant in ("mp", "topk") for k in (64, 16) for layer in (1, 2)
     ]  # fmt: skip
     found = Plan(
-        cells=grid, cfg=cfg, concurrent=concurrent, flops_per_second=1e12, other_flops_per_second=2e11,
-        extract_flops=1.8e13, extract_rate=3.6e11, model_flops={"model": 2.7e8}, scored=scored,
-        shard_bytes={"model": 1}, extraction="",
+        cells=grid, cfg=cfg, concurrent=concurrent, costs=costs(gpu=False), flops_per_second=1e12,
+        other_flops_per_second=2e11, scoring_rate=1 / (1 / 1e12 + 1 / 2e11), extract_flops=1.8e13,
+        extract_rate=3.6e11, model_flops={"model": 2.7e8}, scored=scored, shard_bytes={"model": 1}, extraction="",
     )  # fmt: skip
     assert found.total_shards == SHARDS
     return found

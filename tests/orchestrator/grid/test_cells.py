@@ -8,11 +8,12 @@ import pytest
 
 from models.variants import VARIANTS
 from orchestrator.errors import UserError
-from orchestrator.grid.cells import Cell, cells
+from orchestrator.grid.cells import Cell, cells, costs
 from orchestrator.grid.config import AXES
 from orchestrator.language_models.hookpoints import Hookpoint
 from tests.support.configs import small
 
+CPU = costs(gpu=False)
 POINTS = {"packaged": [Hookpoint("layers.1", 32), Hookpoint("layers.1.mlp:in", 64)]}
 
 
@@ -42,7 +43,7 @@ def test_several_learning_rates_are_in_names_and_one_is_not() -> None:
 def test_the_longest_trial_comes_first() -> None:
     cfg = small(k=(4, 16), expansion_factor=(2, 16), batch_tokens=62)
     grid = cells(cfg, POINTS)
-    work = [cell.step_flops(cfg.batch_tokens) for cell in grid]
+    work = [cell.step_flops(cfg.batch_tokens, CPU) for cell in grid]
     assert work == sorted(work, reverse=True)
     assert (grid[0].variant, grid[0].k, grid[0].expansion_factor, grid[0].d_in) == ("mp", 16, 16, 64)
     assert (grid[-1].variant, grid[-1].k, grid[-1].expansion_factor, grid[-1].d_in) == ("topk", 4, 2, 32)
@@ -53,15 +54,15 @@ def test_the_longest_trial_comes_first() -> None:
 def test_more_costs_more(axis: str, variant: str) -> None:
     cell = Cell("m", "layers.1", 8, 8, variant, 0, 64)
     larger = dataclasses.replace(cell, **{axis: 2 * getattr(cell, axis)})
-    assert 0 < cell.step_flops(512) < larger.step_flops(512)
-    assert cell.step_flops(512) < cell.step_flops(1024)
-    assert 0 < cell.memory_bytes(512) <= larger.memory_bytes(512)
+    assert 0 < cell.step_flops(512, CPU) < larger.step_flops(512, CPU)
+    assert cell.step_flops(512, CPU) < cell.step_flops(1024, CPU)
+    assert 0 < cell.memory_bytes(512, CPU) <= larger.memory_bytes(512, CPU)
 
 
 def test_work_and_memory_follow_what_a_variant_has() -> None:
     by_variant = {variant: Cell("m", "layers.1.mlp", 8, 8, variant, 0, 64) for variant in VARIANTS}
-    work = {variant: cell.step_flops(512) for variant, cell in by_variant.items()}
-    memory = {variant: cell.memory_bytes(512) for variant, cell in by_variant.items()}
+    work = {variant: cell.step_flops(512, CPU) for variant, cell in by_variant.items()}
+    memory = {variant: cell.memory_bytes(512, CPU) for variant, cell in by_variant.items()}
     assert work["topk"] < work["mp"] < work["mp-big-decoder"]
     assert work["mp-sliced"] < work["mp"] < work["ito"]
     assert memory["omp"] < memory["ito"]

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.grid.cells import cells
+from kernels.devices import this_sheet
+from orchestrator.grid.cells import cells, costs
 from orchestrator.grid.plan import Scoring, duration, make_plan, makespan
 from orchestrator.grid.shares import share
 from orchestrator.language_models.hookpoints import Hookpoint
@@ -31,6 +32,21 @@ def test_a_plan_counts_shards_bytes_and_time(gpus: int, tiny_model: Path) -> Non
     lines = plan.describe().splitlines()
     assert [line.split()[0] for line in lines[1:9]] == [cell.name for cell in grid]
     assert "8 trials" in lines[9] and "8 shards" in lines[9]
+
+
+def test_a_plan_for_gpus_reckons_with_them_where_there_is_none(tiny_model: Path) -> None:
+    """As on the head of a cluster."""
+    model = str(tiny_model)
+    cfg = small(model=(model,), variant=("topk", "mp"))
+    points = {model: [Hookpoint("layers.1", 32)]}
+    grid = cells(cfg, points)
+    on_cores, on_gpus = (
+        make_plan(cfg, grid, points, found, share(found, None)) for found in (hardware(0, cpus=2), hardware(8, cpus=2))
+    )
+    assert (on_cores.costs, on_gpus.costs) == (costs(gpu=False), costs(gpu=True))
+    for cell in grid:
+        assert on_gpus.cell_seconds(cell) < on_cores.cell_seconds(cell)
+    assert on_gpus.flops_per_second == on_gpus.other_flops_per_second == this_sheet().product
 
 
 def test_a_resumed_plan_counts_what_is_left(tiny_model: Path) -> None:
@@ -73,7 +89,7 @@ def test_what_is_no_product_is_no_faster_where_products_are(tiny_model: Path) ->
     plan = make_plan(cfg, grid, points, found, share(found, None))
     slow, fast = (replace(plan, flops_per_second=rate) for rate in (1e8, 1e20))
     for cell in grid:
-        products, work = cell.product_flops(62), cell.step_flops(62)
+        products, work = cell.product_flops(62, plan.costs), cell.step_flops(62, plan.costs)
         assert 0 < products < work
         assert fast.cell_seconds(cell) < slow.cell_seconds(cell)
         assert fast.cell_seconds(cell) >= cfg.steps * (work - products) / plan.other_flops_per_second
