@@ -8,7 +8,8 @@ import functools
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+
+from kernels.forms import Rates
 
 PRODUCT_SHARE = 0.52
 """Of the bfloat16 rate, in the pursuit's recompute form: 513 of 989 TFLOP/s."""
@@ -39,9 +40,9 @@ class Sheet(NamedTuple):
         return PRODUCT_SHARE * self.bfloat16
 
     @property
-    def update(self) -> float:
-        """Flops of such a product in the time of one update of a score."""
-        return UPDATE_SECONDS * self.product
+    def rates(self) -> Rates:
+        """Of the pursuit's forms, in flops of such a product; H is in float16 (`kernels.gpu.gram_dtype`)."""
+        return Rates(update=UPDATE_SECONDS * self.product, gram_itemsize=torch.float16.itemsize)
 
     def passes(self, count: float) -> float:
         """Flops of such a product in the time in which a float32 number is read or written that many times."""
@@ -57,14 +58,14 @@ SHEETS = {
 OTHERS = SHEETS["H100"]
 
 
-def update_flops(like: Tensor) -> float:
-    """Flops of a bfloat16 product in the time of one update of a score, which reads two bytes of H, where `like` is."""
-    return sheet_of(_name(like.device)).update
+def sheet_at(device: torch.device) -> Sheet:
+    """That of the GPU; an H100's for a CPU."""
+    return sheet_of(_name(device))
 
 
 def this_sheet() -> Sheet:
     """That of this machine's GPU; an H100's where it has none."""
-    return sheet_of(_name(torch.device("cuda", 0)) if torch.cuda.is_available() else "")
+    return sheet_at(torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu"))
 
 
 def assumed_flops() -> float:

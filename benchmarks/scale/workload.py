@@ -61,9 +61,8 @@ def step_seconds(device: str, variant: str, k: int, latents: int) -> float:
     sheet = SHEETS[device]
     flops = 2.0 * BATCH_TOKENS * latents * WIDTH
     if variant == "mp":
-        rates = forms.Rates(update=sheet.update, gram_itemsize=2)
         rules = Rules(k=k, repeats=True)
-        flops = min(forms.form_costs(rates, BATCH_TOKENS, latents, WIDTH, rules, per_step=False).values())
+        flops = min(forms.form_costs(sheet.rates, BATCH_TOKENS, latents, WIDTH, rules, per_step=False).values())
     sparse = sheet.passes(SPARSE_PASSES) * BATCH_TOKENS * k * WIDTH
     weights = sheet.passes(WEIGHT_PASSES) * 2 * latents * WIDTH
     return (flops + sparse + weights) / sheet.product

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from kernels.devices import update_flops
+from kernels.devices import sheet_at
 from kernels.forms import Rates
 from kernels.gpu import mp_recompute as _recompute
 from kernels.gpu import mp_update as _update
@@ -20,7 +20,7 @@ __all__ = [
 
 def rates(like: Tensor) -> Rates:
     """Costs of the forms for tensors like this one."""
-    return Rates(update=update_flops(like), gram_itemsize=gram_dtype(like, None).itemsize)
+    return sheet_at(like.device).rates
 
 
 def gram_dtype(like: Tensor, operands: torch.dtype | None) -> torch.dtype:

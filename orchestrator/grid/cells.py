@@ -47,8 +47,7 @@ def costs(gpu: bool) -> Costs:
         like = torch.empty(0)
         return Costs(backend_of(like).rates(like), SPARSE_FLOPS, WEIGHT_FLOPS)
     sheet = devices.this_sheet()
-    rates = Rates(update=sheet.update, gram_itemsize=torch.float16.itemsize)
-    return Costs(rates, sheet.passes(devices.SPARSE_PASSES), sheet.passes(devices.WEIGHT_PASSES))
+    return Costs(sheet.rates, sheet.passes(devices.SPARSE_PASSES), sheet.passes(devices.WEIGHT_PASSES))
 
 
 @dataclass(frozen=True)
