@@ -3,8 +3,9 @@
     python -m benchmarks.sharing
 
 First the bandwidth of reading a shard beside that of copying memory. Then eight trials as one sweep, which runs the
-language model once, and the same eight, two at a time, each of which runs it for itself as trainers of one coder do:
-the same code from the batch on, the same tokens in the same order, hence the same FVU. Some six minutes.
+language model once, and the same eight, two at a time, each of which runs it for itself: the same code from the batch
+on, the same tokens in the same order, hence the same FVU. Once all layers of it, as sparsify's trainer does
+(`self.model(x)` in sparsify/trainer.py), once those below the hookpoint alone. Some ten minutes.
 """
 
 import argparse
@@ -38,6 +39,8 @@ from orchestrator.trials.trial import TRIAL_NICENESS, TrialJob, train
 
 SEQUENCES, LENGTH, WIDTH, REPEATS = 64, 256, 576, 9
 SWEEP, AT_ONCE = "shared", 2
+ALL_LAYERS, THOSE_NEEDED = "all layers", "layers up to the hookpoint"
+DEPTHS = (ALL_LAYERS, THOSE_NEEDED)
 GRID = {"--variant": "topk mp", "--k": "8 16 32 64", "--scores": "none"}
 
 
@@ -51,12 +54,14 @@ def main() -> None:
     print_bandwidth()
     with tempfile.TemporaryDirectory() as place:
         whole, results = as_a_sweep(Path(place), tokens, hookpoint)
-        alone, own_results = on_their_own(Path(place))
+        alone = {name: on_their_own(Path(place), name) for name in DEPTHS}
     print(f"\n{len(results)} trials of {tokens} tokens at {hookpoint}, start to end\n")
-    print(f"| as one sweep | {whole:.0f} s |\n| each on its own, {AT_ONCE} at a time | {alone:.0f} s |")
-    print(f"| ratio | {alone / whole:.2f} |")
-    largest = max(abs(results[name] - own_results[name]) for name in results)
-    print(f"\nlargest difference of FVU between the two: {largest:.2g}")
+    print("| | s | of one sweep | largest difference of FVU |\n| --- | --- | --- | --- |")
+    print(f"| as one sweep | {whole:.0f} | 1 | |")
+    for depth, (seconds, own_results) in alone.items():
+        largest = max(abs(results[name] - own_results[name]) for name in results)
+        row = f"each on its own, {AT_ONCE} at a time, {depth} | {seconds:.0f} | {seconds / whole:.2f} | {largest:.2g}"
+        print(f"| {row} |")
 
 
 def print_bandwidth() -> None:
@@ -108,17 +113,17 @@ def as_a_sweep(storage: Path, tokens: str, hookpoint: str) -> tuple[float, dict[
     return seconds, {name: result["val/fvu"] for name, result in found.items()}
 
 
-def on_their_own(storage: Path) -> tuple[float, dict[str, float]]:
+def on_their_own(storage: Path, depth: str) -> tuple[float, dict[str, float]]:
     """The same for trials that each run the language model, on the token blocks that the sweep has left."""
     sweep = _sweep(storage)
     grid = cells(sweep, {model: resolve_hookpoints(model, sweep.hookpoint) for model in sweep.model})
     start = perf_counter()
     with multiprocessing.get_context("spawn").Pool(AT_ONCE, maxtasksperchild=1) as pool:
-        found = pool.starmap(on_its_own, [(storage, cell) for cell in grid], chunksize=1)
+        found = pool.starmap(on_its_own, [(storage, depth, cell) for cell in grid], chunksize=1)
     return perf_counter() - start, dict(zip((cell.name for cell in grid), found, strict=True))
 
 
-def on_its_own(storage: Path, cell: Cell) -> float:
+def on_its_own(storage: Path, depth: str, cell: Cell) -> float:
     """FVU of one of them."""
     logging.disable()
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as trials have it
@@ -126,12 +131,14 @@ def on_its_own(storage: Path, cell: Cell) -> float:
     os.setpriority(os.PRIO_PROCESS, 0, TRIAL_NICENESS)
     sweep = _sweep(storage)
     (blocks,) = (storage / "tokens").iterdir()
+    model = LanguageModel.load(cell.model)
+    last = f"layers.{model.base.config.num_hidden_layers - 1}"
     reader = OwnShards(
         None, 0, sweep.exclude_first, sweep.massive_multiple,
-        cell=cell, sweep=sweep, model=LanguageModel.load(cell.model),
+        cell=cell, sweep=sweep, model=model, captured=[cell.hookpoint, *([last] if depth == ALL_LAYERS else [])],
         tokens={split: read_blocks(blocks / f"{split}.npy") for split in ("train", "val")},
     )  # fmt: skip
-    job = TrialJob(cell, sweep, storage / "own" / cell.name, "", 0, None, 1)
+    job = TrialJob(cell, sweep, storage / depth / cell.name, "", 0, None, 1)
     result = train(job, reader, Checkpoints(job.directory), lambda metrics: None)
     return float(result["val/fvu"])
 
@@ -145,6 +152,8 @@ class OwnShards(ShardReader):
     """Computes every shard it reads, and keeps the first, which a coder is initialised from."""
 
     model: LanguageModel
+    captured: list[str]
+    """The hookpoint, and whatever else the model must have computed before it stops."""
     cell: Cell
     sweep: SweepConfig
     tokens: dict[str, np.ndarray]
@@ -156,7 +165,7 @@ class OwnShards(ShardReader):
             return self.first[index]
         blocks, place = self.sweep.blocks_per_shard, self.cell.hookpoint
         tokens_NL = np.array(self.tokens[split][index * blocks : (index + 1) * blocks])
-        captured = self.model.capture(torch.from_numpy(tokens_NL.astype(np.int64)), [place])[place]
+        captured = self.model.capture(torch.from_numpy(tokens_NL.astype(np.int64)), self.captured)[place]
         table = to_table(captured, tokens_NL, place, self.sweep.shard_dtype, index * blocks)
         shard = open_shard(table, exclude_first=self.exclude_first, massive_multiple=self.massive_multiple)
         if split == "train" and not self.first:

@@ -1,7 +1,6 @@
 """The grid that is simulated: 1,000 trials of the paper preset's sizes, and how long each takes over a shard.
 
-Times of a step follow from shapes as a kernel's would: products and bytes at the shares of a sheet's rates that an
-H200 was seen to reach (`kernels/devices.py`).
+Times of a step are those that a sweep's own plan has for such a GPU.
 """
 
 import itertools
@@ -10,10 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.scale.rates import Rates
-from kernels import forms
-from kernels.devices import SHEETS, SPARSE_PASSES, WEIGHT_PASSES
-from kernels.rules import Rules
+from kernels.devices import SHEETS
 from orchestrator.activations.tables import table_bytes
+from orchestrator.grid.cells import Cell, sheet_costs
 from orchestrator.language_models.loading import forward_flops
 
 MODEL, WIDTH = "packaged", 576
@@ -56,16 +54,11 @@ class Workload:
         return sum(trial.shard_seconds for trial in self.trials) * shards
 
 
-def step_seconds(device: str, variant: str, k: int, latents: int) -> float:
+def step_seconds(device: str, variant: str, k: int, expansion: int) -> float:
     """Of one optimiser step, `BATCH_TOKENS` tokens, on a GPU of that kind."""
-    sheet = SHEETS[device]
-    flops = 2.0 * BATCH_TOKENS * latents * WIDTH
-    if variant == "mp":
-        rules = Rules(k=k, repeats=True)
-        flops = min(forms.form_costs(sheet.rates, BATCH_TOKENS, latents, WIDTH, rules, per_step=False).values())
-    sparse = sheet.passes(SPARSE_PASSES) * BATCH_TOKENS * k * WIDTH
-    weights = sheet.passes(WEIGHT_PASSES) * 2 * latents * WIDTH
-    return (flops + sparse + weights) / sheet.product
+    sheet, seed = SHEETS[device], 0
+    cell = Cell(MODEL, HOOKPOINTS[0], k, expansion, variant, seed, WIDTH)
+    return cell.step_flops(BATCH_TOKENS, sheet_costs(sheet)) / sheet.product
 
 
 def workload(
@@ -84,7 +77,7 @@ def workload(
     works = []
     for number, jitter in enumerate(noise):
         hookpoint, k, expansion, variant = cells[number % len(cells)]
-        seconds = step_seconds(rates.device, variant, k, expansion * WIDTH) * shard_tokens / BATCH_TOKENS
+        seconds = step_seconds(rates.device, variant, k, expansion) * shard_tokens / BATCH_TOKENS
         works.append(Work(hookpoint, number // len(cells), seconds * float(np.exp(jitter))))
     flops = forward_flops(MODEL, list(HOOKPOINTS), CONTEXT) * shard_tokens
     all_bytes = table_bytes(shard_tokens, [WIDTH] * hookpoints, "float16")

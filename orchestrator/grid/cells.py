@@ -46,7 +46,11 @@ def costs(gpu: bool) -> Costs:
     if not gpu:
         like = torch.empty(0)
         return Costs(backend_of(like).rates(like), SPARSE_FLOPS, WEIGHT_FLOPS)
-    sheet = devices.this_sheet()
+    return sheet_costs(devices.this_sheet())
+
+
+def sheet_costs(sheet: devices.Sheet) -> Costs:
+    """On a GPU of that sheet."""
     return Costs(sheet.rates, sheet.passes(devices.SPARSE_PASSES), sheet.passes(devices.WEIGHT_PASSES))
 
 

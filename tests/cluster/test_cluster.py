@@ -93,12 +93,15 @@ def test_neither_a_stop_nor_a_lost_node_changes_anything(
         return [host for host in machines[1:] if runs_on(host, TRIAL)]
 
     def runs(job: str) -> bool:
-        look()
         return cluster.status(job) in ("PENDING", "RUNNING")
 
     def to_be_lost() -> Host | None:
         assert runs("resumed"), cluster.ray("job", "logs", "resumed")
         return next(iter(look()), None)
+
+    def over() -> bool:
+        look()
+        return not runs("resumed")
 
     def submit(job: str, *words: str) -> None:
         cluster.submit(job, *words, options=["--runtime-env-json", json.dumps({"env_vars": s3_server.environment})])
@@ -114,7 +117,7 @@ def test_neither_a_stop_nor_a_lost_node_changes_anything(
 
     submit("resumed", "python", *pasted.split())
     wait_until(to_be_lost, "a trial on a node that is no head").kill()
-    wait_until(lambda: not runs("resumed"), "the end of the resumed sweep")
+    wait_until(over, "the end of the resumed sweep")
     log = cluster.ray("job", "logs", "resumed")
     assert cluster.status("resumed") == "SUCCEEDED", log
     assert used == {"head", "one", "two"}
