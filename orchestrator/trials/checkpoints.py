@@ -4,6 +4,7 @@ Each has a manifest with the checksums of its files, so that one damaged on disk
 sweep's storage is an address they are copied there in the background, the manifest last.
 """
 
+import errno
 import hashlib
 import json
 import logging
@@ -29,6 +30,8 @@ from orchestrator.trials.results import CHECKPOINT_PREFIX as PREFIX
 KEPT = 2
 """The one before the newest serves where the newest is damaged."""
 MANIFEST = "manifest.json"
+_LOST = (errno.ENOENT, errno.EIO, errno.ESTALE)
+"""Said of a file that is gone, or on a part of the disk that cannot be read; not of a store that is away."""
 NAME = re.compile(rf"{PREFIX}\d{{1,18}}")
 
 log = logging.getLogger(__name__)
@@ -59,7 +62,9 @@ class Checkpoints:
                 _check(checkpoint)
                 _check_cursor(checkpoint / STATE_FILE)
                 return trainer.restore(checkpoint)
-            except (FileNotFoundError, ValueError) as error:
+            except (OSError, ValueError) as error:
+                if isinstance(error, OSError) and error.errno not in _LOST:
+                    raise
                 log.warning("a checkpoint is dropped, and the one before serves: %s", error)
                 shutil.rmtree(checkpoint, ignore_errors=True)
         return None
@@ -123,10 +128,7 @@ def _check(checkpoint: Path) -> None:
     """Raises ValueError where a file is not what was written; versions before 2026.12 wrote no checksums."""
     if not (manifest := checkpoint / MANIFEST).is_file():
         return
-    sums = json.loads(manifest.read_text(encoding="utf-8"))
-    if not isinstance(sums, dict):
-        raise ValueError(f"{manifest}: holds no checksums")
-    for name, written in sums.items():
+    for name, written in read_object(manifest).items():
         if Path(name).name != name or _checksum(checkpoint / name) != written:
             raise ValueError(f"{checkpoint / name}: is not what was written, by its checksum")
 

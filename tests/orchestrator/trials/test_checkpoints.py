@@ -1,5 +1,7 @@
 """Checkpoints of a trial in training."""
 
+import contextlib
+import errno
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +28,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "a file is gone": lambda path: (path / "training.safetensors").unlink(),
     "a flipped bit": lambda path: flip(path / "training.safetensors"),
     "a manifest of another form": lambda path: (path / MANIFEST).write_text("[]", encoding="utf-8"),
+    "a manifest that is deeply nested": lambda path: (path / MANIFEST).write_text("[" * 100_000, encoding="utf-8"),
     "a manifest that leads elsewhere": lambda path: (path / MANIFEST).write_text('{"../x": ""}', encoding="utf-8"),
     "empty": lambda path: [file.unlink() for file in path.iterdir()],
 }
@@ -91,3 +94,46 @@ def test_whatever_keeps_a_checkpoint_from_the_storage_is_said(
     kept.write(trainer, {})
     kept.remove()
     assert caplog.messages == ["checkpoint step-00000000 is on this machine alone: ValueError: what no disk says"]
+
+
+REMOTE_DAMAGES: dict[str, tuple[Callable[[Path], object], int]] = {
+    "none": (lambda path: None, 2),
+    "its copy was broken off": (lambda path: (path / MANIFEST).unlink(), 1),
+    "a flipped bit": (lambda path: flip(path / "training.safetensors"), 1),
+}
+
+
+@pytest.mark.parametrize("damage", REMOTE_DAMAGES)
+def test_the_newest_whole_one_is_found_at_an_address(damage: str, tmp_path: Path) -> None:
+    """By a machine that has none of its own."""
+    trainer, batches = make_trainer("mp"), make_batches(2)
+    start(trainer, batches)
+    there, at = tmp_path / "there", []
+    for number, batch in enumerate(batches, start=1):
+        step(trainer, batch)
+        at.append(weights(trainer))
+        one = Checkpoints(tmp_path / "here", Remote.at(f"file://{there}"))
+        one.write(trainer, {"position": number})
+        one._sender.shutdown()
+    change, expected = REMOTE_DAMAGES[damage]
+    change(there / "step-00000002")
+
+    again = make_trainer("mp", seed=5)
+    assert Checkpoints(tmp_path / "elsewhere", Remote.at(f"file://{there}")).restore(again) == {"position": expected}
+    torch.testing.assert_close(weights(again), at[expected - 1], rtol=0, atol=0)
+
+
+def test_what_is_wrong_with_the_process_drops_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what is said of the checkpoint itself does."""
+    trainer, batches = make_trainer("topk"), make_batches(1)
+    start(trainer, batches)
+    Checkpoints(tmp_path).write(trainer, {})
+    for number, stays in ((errno.EMFILE, True), (errno.EIO, False)):
+
+        def fail(file: Path, number: int = number) -> str:
+            raise OSError(number, "said of it")
+
+        monkeypatch.setattr(checkpoints, "_checksum", fail)
+        with contextlib.nullcontext() if not stays else pytest.raises(OSError, match="said of it"):
+            assert Checkpoints(tmp_path).restore(make_trainer("topk")) is None
+        assert bool(list(tmp_path.iterdir())) == stays
