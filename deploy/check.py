@@ -61,6 +61,8 @@ def _of_accepted(config: dict[str, Any]) -> Iterator[str]:
             yield from account.findings(config)
         case "local":
             yield from hosts.findings(config)
+        case other:
+            yield f"provider.type {other!r}: what such machines need is not checked; of 'aws' and 'local' it is"
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from tests.cluster.hosts import CHECKOUT, LAPTOP, Host, hosts
 from tests.cluster.launched import BIN, DASHBOARD, Launched, on_these_hosts
@@ -128,13 +129,18 @@ def test_neither_a_stop_nor_a_lost_node_changes_anything(
 
 
 def test_the_comparison_is_seen_through_ray_attach(cluster: Launched) -> None:
-    mlflow = "http://127.0.0.1:5000"
-    experiment = f"{mlflow}/ajax-api/2.0/mlflow/experiments/get-by-name?experiment_name=smollm_grid"
+    """With the figures, and every run of the sweep once and ended, though it was stopped and lost a node."""
+    server = "http://127.0.0.1:5000"
     with cluster.open("attach", "-p", "5000", str(cluster.file)):
-        page = wait_until(lambda: cluster.ask(f"{mlflow}/"), "MLflow's page")
-        found = json.loads(wait_until(lambda: cluster.ask(experiment), "MLflow's answer"))
+        page = wait_until(lambda: cluster.ask(f"{server}/"), "MLflow's page")
+        mlflow = MlflowClient(server)
+        runs = mlflow.search_runs([mlflow.get_experiment_by_name("smollm_grid").experiment_id])
+        (parent,) = (run for run in runs if "mlflow.parentRunId" not in run.data.tags)
+        files = [file.path for file in mlflow.list_artifacts(parent.info.run_id, "figures")]
     assert b"MLflow" in page
-    assert found["experiment"]["lifecycle_stage"] == "active"
+    assert [run.info.status for run in runs] == ["FINISHED"] * 4
+    assert len({run.info.run_name for run in runs}) == 4
+    assert "figures/figures.html" in files
 
 
 def test_down_leaves_nothing_behind(cluster: Launched, machines: list[Host]) -> None:

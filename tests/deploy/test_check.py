@@ -102,6 +102,11 @@ def test_what_ray_refuses(checked: Callable[[object], list[str]], config: object
     assert part in line
 
 
+def test_a_cloud_that_is_not_looked_into_is_said_to_be_so(checked: Callable[[object], list[str]]) -> None:
+    (line,) = checked(filled_in() | {"provider": {"type": "gcp", "region": "x", "availability_zone": "x-a"}})
+    assert line.startswith("provider.type 'gcp': ")
+
+
 # --- files of this machine ---
 
 
