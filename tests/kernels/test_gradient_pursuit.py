@@ -8,10 +8,12 @@ from torch import Tensor
 from kernels import (
     gradient_pursuit,
     gradient_pursuit_step,
+    matching_pursuit,
     orthogonal_pursuit,
     reference,
     sparse_decode,
     sparse_scores,
+    study_gradient_pursuit,
 )
 from kernels.rules import Rules
 from tests.support.pursuits import PursuitProblem, leaves, pursuit_problems
@@ -160,3 +162,17 @@ def test_refits_of_inputs_without_any_score_stay_at_zero():
     assert not acts.any() and torch.equal(residual, -torch.ones(3, 4))
     acts, _, residual = orthogonal_pursuit(-torch.ones(3, 4), W, 3)
     assert not acts.any() and torch.equal(residual, -torch.ones(3, 4))
+
+
+def test_the_studys_coefficients_counted_twice_leave_more_than_no_step_at_all() -> None:
+    """The figures of docs/study.md: its gradient step, that of the paper, and plain matching pursuit."""
+    drawn = torch.Generator().manual_seed(0)
+    rows = torch.nn.functional.normalize(torch.randn(512, 64, generator=drawn, dtype=torch.float64), dim=1)
+    x = torch.randn(400, 64, generator=drawn, dtype=torch.float64)
+    without_bias = torch.zeros(64, dtype=torch.float64)
+    left = [
+        study_gradient_pursuit(x, without_bias, rows, None, rows, k=8)[2],
+        gradient_pursuit(x, rows, None, rows, k=8)[2],
+        matching_pursuit(x, rows, None, rows, k=8)[2],
+    ]
+    assert [round(float(r.square().sum() / x.square().sum()), 3) for r in left] == [0.442, 0.366, 0.390]
