@@ -1,17 +1,22 @@
-"""What a trial costs beside its training steps: the same steps with batches at hand, from the stream, and as a trial.
+"""What a trial costs beside its training steps: the same steps with batches at hand, from the stream, as a trial,
+and as the only trial of a sweep, with Ray, its object store, MLflow and the driver, over shards that are cached.
 
     python -m benchmarks.loop
 
-All three in turn in one process, on one core and at the size of the laptop sweep; it prints a table after some minutes.
+The first three in turn in one process, all on one core and at the size of the laptop sweep; it prints a table after
+some minutes.
 """
 
 import argparse
 import logging
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -27,6 +32,8 @@ from orchestrator.activations.shards import Shard
 from orchestrator.activations.stream import TrainStream
 from orchestrator.grid.cells import Cell
 from orchestrator.grid.config import SweepConfig
+from orchestrator.tracking.addresses import default_uri
+from orchestrator.tracking.reader import read_sweeps
 from orchestrator.trials.checkpoints import Checkpoints
 from orchestrator.trials.clock import Clock
 from orchestrator.trials.trial import TrialJob, run_steps
@@ -59,14 +66,22 @@ def main() -> None:
     sweep = SweepConfig(
         train_tokens=SHARDS * SHARD_SEQUENCES * CONTEXT, shard_tokens=SHARD_SEQUENCES * CONTEXT, warmup_steps=10,
     )  # fmt: skip
+    with tempfile.TemporaryDirectory() as place:
+        measure(shards, sweep, rounds, Path(place))
+
+
+def measure(shards: HostShards, sweep: SweepConfig, rounds: int, place: Path) -> None:
+    """Time each way so often; sweeps go into `place`."""
     ways: dict[str, Callable[[Cell, SweepConfig, HostShards], float]] = {
-        "batches at hand": at_hand, "from the stream": from_stream, "as a trial": as_trial
+        "batches at hand": at_hand, "from the stream": from_stream, "as a trial": as_trial,
+        "in a sweep": partial(in_a_sweep, place),
     }  # fmt: skip
     print(f"{sweep.steps} steps of {sweep.batch_tokens} tokens, medians of {rounds} runs\n")
     print("| variant | k | " + " | ".join(ways) + " |\n| --- | --- |" + " --- |" * len(ways))
     for variant, k in (("topk", 16), ("mp", 16)):
         cell = Cell("packaged", "layers.10", k, 8, variant, 0, shards.width)
         times: dict[str, list[float]] = {name: [] for name in ways}
+        in_a_sweep(place, cell, sweep, shards)  # not counted: it fills the cache
         for _ in range(rounds):
             for name, way in ways.items():
                 times[name].append(way(cell, sweep, shards))
@@ -113,6 +128,22 @@ def as_trial(cell: Cell, sweep: SweepConfig, shards: HostShards) -> float:
         start = perf_counter()
         run_steps(job, trainer, stream, Clock(CPU, 0.0), Checkpoints(job.directory), reports.append)
         return (perf_counter() - start) / sweep.steps
+
+
+def in_a_sweep(place: Path, cell: Cell, sweep: SweepConfig, shards: HostShards) -> float:
+    """Seconds per step of a sweep's only trial, by its own clock, which counts waiting, curves and checkpoints."""
+    name = f"sweep-{len(list(place.iterdir()))}"
+    flags = {
+        "--variant": cell.variant, "--k": cell.k, "--hookpoint": cell.hookpoint,
+        "--expansion-factor": cell.expansion_factor, "--train-tokens": sweep.train_tokens,
+        "--shard-tokens": sweep.shard_tokens, "--warmup-steps": sweep.warmup_steps, "--scores": "none",
+        "--storage": place, "--name": name, "--cache-dir": place / "cache",
+    }  # fmt: skip
+    words = [str(word) for flag in flags.items() for word in flag]
+    subprocess.run([sys.executable, "sweeps/smollm_grid.py", *words], check=True, capture_output=True)
+    (found,) = read_sweeps(default_uri(place), (name,))
+    (trial,) = found.records
+    return sweep.batch_tokens / trial.metrics["tokens_per_second"]
 
 
 if __name__ == "__main__":
