@@ -12,6 +12,7 @@ import torch
 from orchestrator.activations.tables import ActivationError, ShardSpec, read_table, to_table, write_table
 from orchestrator.errors import one_line
 from orchestrator.machine_errors import MACHINE_ERRORS
+from orchestrator.redaction import log_to_stderr
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +21,7 @@ class Extractor:
     """Computes shards, or reads them from disk; loads the language model when first needed, once."""
 
     def __init__(self, spec: ShardSpec, cache_dir: str | None, threads: int) -> None:
-        logging.basicConfig(level=logging.INFO)
+        log_to_stderr()
         # Not at the top: a sweep waits for its broker, which knows this class and has no use for transformers.
         from orchestrator.language_models.loading import LanguageModel, computes_in
 

@@ -40,5 +40,11 @@ def when_there(broker: Any, wanted: list[Any]) -> list[Any]:
         try:
             return list(ray.get(wanted, timeout=LOOK_SECONDS))
         except ray.exceptions.GetTimeoutError:
-            if not ray.get(broker.began.remote(wanted[0].hex())):
+            if not ray.get(broker.employs.remote(maker_of(wanted[0]))):
                 raise ray.exceptions.OwnerDiedError(wanted[0].hex(), b"", "") from None
+
+
+def maker_of(reference: Any) -> str:
+    """The actor whose task makes what a reference stands for, in hex: it is part of the reference."""
+    maker: str = reference.task_id().actor_id().hex()
+    return maker

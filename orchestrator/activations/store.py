@@ -16,6 +16,7 @@ import ray
 
 from orchestrator.activations.extractor import Extractor
 from orchestrator.activations.kept import Kept, Key, next_worker
+from orchestrator.activations.lost_shards import maker_of
 from orchestrator.activations.tables import ShardSpec
 from orchestrator.text.block_files import read_blocks
 
@@ -63,8 +64,8 @@ class Broker:
         self.kept: Kept[list[Any]] = Kept(self._most(), self._start)
         self.counts = {"computed": 0, "from_disk": 0, "again": 0}
         self.made: set[Key] = set()
-        self.references: set[str] = set()
-        """Of all that was begun, in hex."""
+        self.makers: set[str] = set()
+        """The extractors that were given anything, in hex."""
 
     def _most(self) -> int:
         """Shards that fit into the budget."""
@@ -89,12 +90,15 @@ class Broker:
         if any(reference.hex() == lost for reference in self.kept.shards.get(key, ())):
             self.kept.drop(key)
 
-    async def began(self, reference: str) -> bool:
-        """Whether a reference, in hex, is of this broker, and not of one before it that died."""
-        return reference in self.references
+    async def employs(self, maker: str) -> bool:
+        """Whether an extractor, in hex, makes shards for this broker, and not for one before it that died."""
+        return maker in self.makers
 
     async def counters(self) -> dict[str, int]:
-        """What happened so far: `shards_*` counts and bytes kept."""
+        """What happened since this process began: `shards_*` counts and bytes kept.
+
+        What Ray makes again itself, of shards that a lost node held, is in none of them.
+        """
         counts = {f"shards_{name}": value for name, value in (self.counts | self.kept.counts).items()}
         return counts | {"shards_kept_bytes": len(self.kept.shards) * self.cfg.shard_bytes}
 
@@ -108,7 +112,7 @@ class Broker:
         results = len(self.cfg.spec.hookpoints) + 1
         tables: list[Any]
         *tables, summary = self.extractors[worker].extract.options(num_returns=results).remote(tokens_NL, first)
-        self.references.update(table.hex() for table in tables)
+        self.makers.add(maker_of(tables[0]))
         self.queued[worker] += 1
         self.given[worker] += 1
         asyncio.get_running_loop().create_task(self._settle(key, tables, worker, summary))

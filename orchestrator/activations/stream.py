@@ -11,6 +11,7 @@ import torch
 from orchestrator.activations.ahead import Ahead
 from orchestrator.activations.placement import Rows, placement_on
 from orchestrator.activations.shards import PREFETCH, Batch, Shard, Shards
+from orchestrator.activations.tables import ActivationError
 
 AHEAD = 2
 """Shards made ready while one is trained on."""
@@ -86,12 +87,18 @@ class TrainStream:
         return asdict(self.cursor)
 
     def first_shard(self) -> Batch:
-        """Every ordinary token of the first shard of this seed's order, to initialise from."""
-        shard = self._read(0, 0)
-        return shard.rows(shard.ordinary).to(self.device)
+        """Every ordinary token of the first shard of this seed's order that has any, to initialise from.
+
+        Raises ActivationError where none has.
+        """
+        for position in range(self.shards):
+            shard = self._read(0, position)
+            if len(ordinary_N := shard.ordinary):
+                return shard.rows(ordinary_N).to(self.device)
+        raise self._nothing_to_train_on()
 
     def next_batch(self, tokens: int) -> Batch:
-        """The next `tokens` tokens. Raises what reading their shards raised."""
+        """The next `tokens` tokens. Raises what reading their shards raised, ActivationError where none has tokens."""
         outs: list[torch.Tensor] = []
         filled = 0
         while filled < tokens:
@@ -124,18 +131,28 @@ class TrainStream:
         return self._shard
 
     def _to_come(self, epoch: int, position: int, tokens: int | None) -> Iterator[Ready]:
-        """Shards from there on, until `tokens` tokens are in them."""
+        """Shards from there on, until `tokens` tokens are in them. Raises ActivationError where none has any."""
         placement = placement_on(self.device)
+        empty = 0
         for number in itertools.count(epoch * self.shards + position):
             if tokens is not None and tokens <= 0:
                 return
             place = divmod(number, self.shards)
             shard = self._read(*place)
             order_N = np.random.default_rng([self.seed, *place]).permutation(shard.ordinary)
+            empty = 0 if len(order_N) else empty + 1
+            if empty == 2 * self.shards - 1:  # a whole epoch is among them, wherever they begin
+                raise self._nothing_to_train_on()
             excluded = int((~shard.usable_T).sum()), int(shard.massive_T.sum())
             yield Ready(placement.place(shard, order_N), len(order_N), shard.widths, *excluded)
             if tokens is not None:
                 tokens -= len(order_N)
+
+    def _nothing_to_train_on(self) -> ActivationError:
+        return ActivationError(
+            f"none of the {self.shards} training shards has a token to train on: "
+            "all are excluded as first positions or as massive"
+        )
 
     def _finish_shard(self) -> None:
         self._shard, self.cursor.offset, self.cursor.position = None, 0, self.cursor.position + 1

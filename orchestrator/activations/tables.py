@@ -74,11 +74,16 @@ def to_table(
         {
             "activation": pa.FixedShapeTensorArray.from_numpy_ndarray(values_TD),
             "token_id": pa.array(tokens_NL.reshape(-1).astype(np.int32)),
-            "position": pa.array(np.tile(np.arange(length, dtype=np.int32), sequences)),
+            "position": pa.array(_positions(sequences, length)),
             "sequence_id": pa.array(np.repeat(np.arange(sequences, dtype=np.int64) + first_sequence, length)),
             "norm": pa.array(flat_TD.norm(dim=1).numpy()),
         }
     ).replace_schema_metadata({"hookpoint": hookpoint})
+
+
+def _positions(sequences: int, length: int) -> np.ndarray:
+    """Of every token in its sequence, int32 [T]."""
+    return np.tile(np.arange(length, dtype=np.int32), sequences)
 
 
 def write_table(table: pa.Table, path: Path) -> None:
@@ -102,6 +107,8 @@ def read_table(path: Path, hookpoint: str, dtype: str, tokens_NL: np.ndarray) ->
         table = read_batch(path, _schema(_width_of(path, dtype, tokens_NL.size), dtype, hookpoint), tokens_NL.size)
         if not np.array_equal(table["token_id"].to_numpy(), tokens_NL.reshape(-1)):
             raise DamagedFile("is of other tokens")
+        if not np.array_equal(table["position"].to_numpy(), _positions(*tokens_NL.shape)):
+            raise DamagedFile("has other positions")
     except DamagedFile as error:
         log.warning("%s is damaged and will be computed again: %s", path, error)
         return None

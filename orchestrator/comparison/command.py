@@ -16,6 +16,7 @@ from orchestrator.comparison.as_text import as_text
 from orchestrator.comparison.report import Report, report_on
 from orchestrator.errors import UserError
 from orchestrator.grid.base_config import BaseConfig
+from orchestrator.redaction import mistake_line
 from orchestrator.storage.address import home_of
 from orchestrator.tracking.addresses import default_uri
 from orchestrator.tracking.reader import read_sweeps
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         uri = command.tracking_uri or default_uri(home_of(command.storage))
         written = FORMATS[command.format](report_on(read_sweeps(uri, command.run, curves=False)))
     except UserError as error:
-        sys.stderr.write(f"error: {' '.join(str(error).splitlines())}\n")
+        sys.stderr.write(mistake_line(error))
         return 2
     with reader_may_leave():
         sys.stdout.write(written)

@@ -6,6 +6,8 @@ import sys
 
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
+from orchestrator.redaction import RedactingFormatter
+
 NOISY = ("ray", "httpx", "datasets", "alembic", "mlflow")
 RAY_TOKENS = "ray._private.authentication.authentication_token_setup"
 """The logger that says at every start that Ray's token authentication is on, which is as it should be."""
@@ -27,7 +29,8 @@ def _is_news(record: logging.LogRecord) -> bool:
 def set_up_logging() -> None:
     """Our lines with the time of day; of other libraries, warnings of what a person can do something about."""
     handler = StderrHandler()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=[handler])
+    handler.setFormatter(RedactingFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     for noisy in NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     logging.getLogger(RAY_TOKENS).addFilter(_is_news)

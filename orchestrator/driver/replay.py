@@ -9,7 +9,7 @@ from orchestrator.command_line.read import read, reader_may_leave
 from orchestrator.driver.claims import TRACKING_DIRECTORY, locked, saved_config
 from orchestrator.errors import UserError
 from orchestrator.grid.base_config import BaseConfig
-from orchestrator.redaction import redact
+from orchestrator.redaction import mistake_line, redact
 from orchestrator.storage.address import home_of
 from orchestrator.tracking.addresses import default_uri
 from orchestrator.tracking.journal import Journal
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         uri = command.tracking_uri or default_uri(home_of(command.storage))
         unsent = replay(command.storage, command.sweep, uri)
     except UserError as error:
-        sys.stderr.write(f"error: {' '.join(str(error).splitlines())}\n")
+        sys.stderr.write(mistake_line(error))
         return 2
     with reader_may_leave():
         sent = f"MLflow at {redact(uri)} has all of sweep {command.sweep}"

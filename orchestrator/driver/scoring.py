@@ -18,6 +18,7 @@ from orchestrator.driver.prepare import Prepared
 from orchestrator.driver.progress import Progress
 from orchestrator.errors import one_line
 from orchestrator.machine_errors import MACHINE_ERRORS
+from orchestrator.redaction import log_to_stderr, redact
 from orchestrator.scores.protocol import PROTOCOLS
 from orchestrator.scores.scoring import ScoringJob, score
 from orchestrator.text.block_files import read_blocks
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 
 def score_job(content: dict[str, Any], tokens_NL: np.ndarray) -> str | None:
     """Ray's task: score one trial; returns why it cannot be scored, where another attempt would meet the same."""
-    logging.basicConfig(level=logging.INFO)
+    log_to_stderr()
     job = ScoringJob.from_json(content)
     trial, sweep = job.trial, job.trial.sweep
     torch.set_num_threads(trial.threads)
@@ -48,7 +49,7 @@ def score_job(content: dict[str, Any], tokens_NL: np.ndarray) -> str | None:
         raise
     except Exception as error:
         log.exception("%s is not scored", trial.cell.name)
-        return one_line(error)
+        return redact(one_line(error))
     return None
 
 
@@ -120,4 +121,4 @@ def _reason(reference: Any) -> str | None:
     except ray.exceptions.OutOfMemoryError:
         return KILLED_FOR_MEMORY
     except (ray.exceptions.RayError, *MACHINE_ERRORS) as error:
-        return one_line(error)
+        return redact(one_line(error))

@@ -20,6 +20,7 @@ from orchestrator.driver.interruption import Interruption
 from orchestrator.driver.logs import be_quiet, set_up_logging
 from orchestrator.errors import UserError
 from orchestrator.grid.base_config import BaseConfig, check_tracking_uri
+from orchestrator.redaction import mistake_line, redact
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -133,7 +134,7 @@ def exit_status(script: Callable[[Interruption], int]) -> int:
         with interruption.handled():
             return script(interruption)
     except UserError as error:
-        sys.stderr.write(f"error: {' '.join(str(error).splitlines())}\n")
+        sys.stderr.write(mistake_line(error))
         return 2
     except OSError as error:
         if error.errno is None:  # not the operating system's
@@ -141,8 +142,13 @@ def exit_status(script: Callable[[Interruption], int]) -> int:
         said = f"{error.strerror}" + (f" ({error.filename})" if error.filename else "")
         if error.errno in NO_ROOM:
             said = f"cannot write: {said}; free some room and try again"
-        sys.stderr.write(f"error: {said}\n")
+        _say(f"error: {said}")
         return 2
     except KeyboardInterrupt as error:
-        sys.stderr.write(f"interrupted; {str(error) or 'nothing had begun'}\n")
+        _say(f"interrupted; {str(error) or 'nothing had begun'}")
         return interruption.exit_status
+
+
+def _say(line: str) -> None:
+    """Libraries put addresses and headers with keys into their errors."""
+    sys.stderr.write(f"{redact(line)}\n")

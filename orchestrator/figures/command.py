@@ -15,6 +15,7 @@ from orchestrator.errors import UserError
 from orchestrator.figures.files import write_figures
 from orchestrator.grid.base_config import BaseConfig
 from orchestrator.names import cut, plain
+from orchestrator.redaction import mistake_line
 from orchestrator.storage.address import home_of
 from orchestrator.tracking.addresses import default_uri
 from orchestrator.tracking.reader import TrackedSweep, read_sweeps
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not written:
             raise UserError(f"run {title!r}: no trial has finished, so there is nothing to draw")
     except UserError as error:
-        sys.stderr.write(f"error: {' '.join(str(error).splitlines())}\n")
+        sys.stderr.write(mistake_line(error))
         return 2
     with reader_may_leave():
         for sweep in sweeps:

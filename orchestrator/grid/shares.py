@@ -40,8 +40,14 @@ class Shares:
         if not gpu:
             threads = f"{self.extractor_threads} thread{'s' * (self.extractor_threads != 1)}"
             return f"extraction: {who} of {threads}, over all nodes, on cores that trials leave idle"
-        of_trials = f"each trial has {self.trial.get('gpu', 0):g}"
-        return f"extraction: {who} with {gpu:g} of a GPU{'' if number == 1 else ' each'}; {of_trials}"
+        each, spread = (", each", ", spread over the nodes") if number > 1 else ("", "")
+        of_trials = self.trial["gpu"]
+        if gpu < 1:
+            beside = "beside trials" if of_trials <= 1 - SHARED_FRACTION else "where no trial fits beside it"
+            where = f"{each} with {gpu:g} of a GPU{spread}, {beside}"
+        else:
+            where = f"{each} on a GPU of its own{spread}"
+        return f"extraction: {who}{where}; each trial has {of_trials:g} GPU{'s' * (of_trials > 1)}"
 
 
 def share(hardware: Hardware, gpus_per_trial: float | None, models: int = 1) -> Shares:

@@ -149,10 +149,11 @@ def _fill(train: _Side, val: _Side, cfg: TextConfig, tokenizer: Any) -> None:
             missing = asked - train.filled - val.filled
             for (_, side), ids in zip(kept, encode(tokenizer, [text for text, _ in kept], missing), strict=True):
                 side.add(np.concatenate([[tokenizer.eos_token_id], ids]))
-        done = train.filled + val.filled
+        done, now = train.filled + val.filled, time.monotonic()
         if done == asked:
+            seconds = now - started
+            logger.info("tokenised %d tokens in %.1f s (%.0f a second)", done, seconds, done / max(seconds, 1e-9))
             return
-        now = time.monotonic()
         if now - last_logged > _LOG_EVERY_S:
             last_logged = now
             logger.info("tokenised %d of %d tokens (%.0f a second)", done, asked, done / (now - started))

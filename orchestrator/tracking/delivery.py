@@ -25,6 +25,7 @@ class Delivery:
     def __init__(self, journal: Journal, connect: Callable[[], Writer], sweep: str, uri: str) -> None:
         self._journal, self._connect, self._sweep, self._uri = journal, connect, sweep, uri
         self._writer: Writer | None = None
+        self._failures, self._refusals, self._delay = 0, 0, _BACKOFF_S[0]
         self._wake, self._closing, self._abandoned = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._deliver, name="mlflow-sender", daemon=True)
         self._thread.start()
@@ -50,41 +51,55 @@ class Delivery:
     def _deliver(self) -> None:
         """Deliver until `finish` and an empty journal, or until abandoned."""
         try:
-            self._deliver_all()
+            while not self._abandoned.is_set():
+                self._wake.clear()
+                closing = self._closing.is_set()  # before the journal is read: nothing is written after `finish`
+                try:
+                    delivered = self._deliver_next()
+                except Exception as error:  # noqa: BLE001 -- artifact stores raise their own types; nothing may end the thread
+                    self._wait_after(error)
+                    continue
+                self._failures, self._delay = 0, _BACKOFF_S[0]
+                if not delivered:
+                    if closing:
+                        return
+                    self._wake.wait()
         finally:
             self._journal.flush()
 
-    def _deliver_all(self) -> None:
-        failures, refusals, delay = 0, 0, _BACKOFF_S[0]
-        while not self._abandoned.is_set():
-            self._wake.clear()
-            closing = self._closing.is_set()  # before the journal is read: nothing is written after `finish`
-            upcoming = next(self._journal.pending(), None)
-            if upcoming is None:
-                if closing:
-                    return
-                self._wake.wait()
-                continue
-            if upcoming[0]["op"] == "metrics":
-                self._closing.wait(_GATHER_S)
+    def _deliver_next(self) -> bool:
+        """Deliver the next entry or give it up; False if there is none. Raises whatever stands in the way for now."""
+        upcoming = next(self._journal.pending(), None)
+        if upcoming is None:
+            return False
+        if upcoming[0]["op"] == "metrics":
+            self._closing.wait(_GATHER_S)
+        self._writer = self._writer or self._connect()
+        given_up = self._refusals >= _PATIENCE
+        try:
+            self._writer.send_next(giving_up=given_up)
+        except Exception as error:
+            self._writer = None
+            self._refusals += 1
+            if not (given_up or (self._refusals > 1 and is_final(error))):
+                raise
+            # No run can be made for this entry, or it is garbled.
+            _logger.warning("dropping an entry of sweep %s: %s", self._sweep, brief(error))
+            self._journal.advance(next(self._journal.pending())[1])
+        self._refusals = 0
+        return True
+
+    def _wait_after(self, error: Exception) -> None:
+        """Say what stands in the way, now and then, and wait before the next attempt."""
+        if self._failures % _PATIENCE == 0:
             try:
-                self._writer = self._writer or self._connect()
-                self._writer.send_next(giving_up=refusals >= _PATIENCE)
-            except Exception as error:  # noqa: BLE001 -- artifact stores raise their own types; nothing may end the thread
-                answered, self._writer = self._writer is not None, None
-                given_up = refusals >= _PATIENCE
-                refusals += answered
-                if answered and (given_up or (refusals > 1 and is_final(error))):
-                    # No run can be made for this entry, or it is garbled.
-                    _logger.warning("dropping an entry of sweep %s: %s", self._sweep, brief(error))
-                    self._journal.advance(next(self._journal.pending())[1])
-                else:
-                    if failures % _PATIENCE == 0:
-                        waiting, where, why = self._journal.unsent(), redact(self._uri), brief(error)
-                        _logger.warning("MLflow at %s does not take entries, %d wait: %s", where, waiting, why)
-                    failures += 1
-                    if self._closing.wait(delay):  # once `finish` waits, retry briskly
-                        self._abandoned.wait(_BACKOFF_S[0])
-                    delay = min(2 * delay, _BACKOFF_S[1])
-                    continue
-            failures, refusals, delay = 0, 0, _BACKOFF_S[0]
+                waiting, where = self._journal.unsent(), redact(self._uri)
+            except OSError as unreadable:  # as where this process has too many files open
+                why = brief(unreadable)
+                _logger.warning("sweep %s does not reach MLflow, its journal cannot be read: %s", self._sweep, why)
+            else:
+                _logger.warning("MLflow at %s does not take entries, %d wait: %s", where, waiting, brief(error))
+        self._failures += 1
+        if self._closing.wait(self._delay):  # once `finish` waits, retry briskly
+            self._abandoned.wait(_BACKOFF_S[0])
+        self._delay = min(2 * self._delay, _BACKOFF_S[1])

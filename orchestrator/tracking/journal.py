@@ -15,8 +15,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from orchestrator.redaction import redact
-from orchestrator.saved import is_count
+from orchestrator.redaction import redacted_json
+from orchestrator.saved import LARGEST, is_count
 from orchestrator.tracking.entries import Entry, are_texts, parse_entry
 
 _logger = logging.getLogger(__name__)
@@ -52,11 +52,12 @@ class Journal:
         self._path = directory / JOURNAL_FILE
         self._state_path = directory / "state.json"
         self._lock = threading.Lock()
-        self._saved_at, self._unsaved = -math.inf, False
+        self._saved_at, self._unsaved, self._said_unsaved = -math.inf, False, False
+        self._may_be_torn = False
         self._last: dict[tuple[str | None, str], Point] = {}
         self._of_models: dict[tuple[str | None, str], Point] = {}
-        self.began = self._latest = 0
-        """Times in ms: of the first entry, and of the last."""
+        self.began = latest = 0
+        """Time of the first entry in ms."""
         self.id = ""
         """Hex name of this journal: two sweeps that share a name and an MLflow server are told apart by it."""
         self.experiment: str | None = None
@@ -68,7 +69,7 @@ class Journal:
         self._close_torn_line()
         for entry, _ in self._read(0):
             if is_count(time_ms := entry.get("t")):  # the first entry of older journals may have none
-                self.began, self._latest = self.began or time_ms, max(self._latest, time_ms)
+                self.began, latest = self.began or time_ms, max(latest, time_ms)
             if entry["op"] == "journal":
                 self.id = entry["id"]
             elif entry["op"] == "metrics":
@@ -81,6 +82,8 @@ class Journal:
             self.experiment = self.experiment or entry.get("experiment")
             if entry["op"] == "start":
                 self.command = self.command or entry["tags"].get(COMMAND)
+        self._started_ns = latest * 10**6 - time.monotonic_ns()
+        """The time at which the clock that only runs forward would have been 0."""
         if self.id:
             self.state = self._load_state()
         else:
@@ -90,18 +93,26 @@ class Journal:
     def append(self, op: str, trial: str | None, **fields: object) -> int:
         """Write one entry, stamped with the time in ms, which is returned.
 
-        It survives the death of this process, though not of the OS.
+        It survives the death of this process, though not of the OS. Raises OSError where there is no room for it,
+        which costs no other entry.
         """
-        with self._lock, self._path.open("a", encoding="utf-8") as file:
-            entry = {"op": op, "trial": trial, "t": (now := self.now()), **fields}
-            file.write(redact(json.dumps(entry, default=str)) + "\n")
+        with self._lock:
+            if self._may_be_torn:
+                self._close_torn_line()
+            self._may_be_torn = True
+            with self._path.open("a", encoding="utf-8") as file:
+                entry = {"op": op, "trial": trial, "t": (now := self.now()), **fields}
+                file.write(redacted_json(entry, default=str) + "\n")
+            self._may_be_torn = False
         return now
 
     def now(self) -> int:
-        """The time in ms. It stands still while a clock that was set back is behind: no run ends before it began."""
-        self._latest = max(self._latest, int(time.time() * 1000))
-        self.began = self.began or self._latest
-        return self._latest
+        """The time in ms. It goes on from where it was when a clock is set back: no run ends before it began."""
+        forward_ns = time.monotonic_ns()
+        self._started_ns = max(self._started_ns, time.time_ns() - forward_ns)
+        now = min((self._started_ns + forward_ns) // 10**6, LARGEST)
+        self.began = self.began or now
+        return now
 
     def append_metrics(self, trial: str | None, metrics: Mapping[str, float], step: int) -> None:
         """Write the metrics not yet written at this or a later step: a restored trial repeats steps it has logged."""
@@ -145,11 +156,18 @@ class Journal:
             self.save()
 
     def save(self) -> None:
-        """Put `state` on disk."""
-        self._saved_at, self._unsaved = time.monotonic(), False
+        """Put `state` on disk. Where that cannot be it is left for later: what is sent again has no effect."""
+        self._saved_at = time.monotonic()
         draft = self._state_path.with_suffix(".tmp")
-        draft.write_text(json.dumps(asdict(self.state)), encoding="utf-8")
-        draft.replace(self._state_path)
+        try:
+            draft.write_text(json.dumps(asdict(self.state)), encoding="utf-8")
+            draft.replace(self._state_path)
+        except OSError as error:
+            if not self._said_unsaved:
+                _logger.warning("%s cannot be written, and is tried again: %s", self._state_path, error.strerror)
+            self._unsaved = self._said_unsaved = True
+        else:
+            self._unsaved = self._said_unsaved = False
 
     def _load_state(self) -> State:
         try:
@@ -172,7 +190,7 @@ class Journal:
                 raise ValueError("not at the end of an entry")
 
     def _close_torn_line(self) -> None:
-        """End a line that a killed process left unfinished, so that the next entry starts its own."""
+        """End a line that a killed process or a full disk left unfinished, so that the next entry starts its own."""
         with self._path.open("ab+") as file:
             if file.tell():
                 file.seek(-1, os.SEEK_END)

@@ -10,6 +10,7 @@ from pathlib import Path
 from orchestrator.command_line.read import read
 from orchestrator.errors import UserError
 from orchestrator.grid.base_config import BaseConfig
+from orchestrator.redaction import mistake_line
 from orchestrator.storage.address import home_of, spelt
 from orchestrator.tracking.addresses import sqlite_file, sqlite_uri
 
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         words = server(read(Command, given, str(Command.__doc__), prog="python -m orchestrator.tracking.ui"))
     except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(mistake_line(error))
         return 2
     os.execv(words[0], words)
 

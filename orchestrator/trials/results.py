@@ -1,12 +1,11 @@
 """What a trial leaves on disk when it ends: its result and its coder, and once it is scored its scores."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from orchestrator.atomic import atomic_file
 from orchestrator.errors import UserError
-from orchestrator.redaction import redact
+from orchestrator.redaction import redacted_json
 from orchestrator.saved import LARGEST, is_count, read_json
 from orchestrator.storage.copies import insist, pull, push
 from orchestrator.storage.remote import Remote
@@ -126,4 +125,4 @@ def _are_numbers(value: object) -> bool:
 
 def _keep(path: Path, content: dict[str, Any]) -> None:
     with atomic_file(path, durable=True) as unfinished:
-        unfinished.write_text(redact(json.dumps(content)), encoding="utf-8")
+        unfinished.write_text(redacted_json(content), encoding="utf-8")

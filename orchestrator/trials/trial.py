@@ -25,6 +25,7 @@ from orchestrator.errors import one_line
 from orchestrator.grid.cells import Cell
 from orchestrator.grid.config import SweepConfig
 from orchestrator.machine_errors import MACHINE_ERRORS
+from orchestrator.redaction import log_to_stderr, redact
 from orchestrator.storage.address import address_of
 from orchestrator.storage.identity import copy_of, identity_of
 from orchestrator.storage.remote import Remote, remote_of
@@ -78,7 +79,7 @@ class TrialJob:
 
 def run_trial(config: dict[str, Any]) -> None:
     """Ray Tune's trainable. A failure that would only repeat itself is a result, not an exception."""
-    logging.basicConfig(level=logging.INFO)
+    log_to_stderr()
     job = TrialJob.from_json(config)
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # huge pages: a fifth of a step at expansion 32 was page faults
     torch.set_num_threads(job.threads)
@@ -96,12 +97,12 @@ def run_trial(config: dict[str, Any]) -> None:
     try:
         result = train(job, reader, checkpoints, tune.report)
     except (TrainingDiverged, ActivationError) as error:
-        result = {"failure": str(error)}
+        result = {"failure": redact(str(error))}
     except (*MACHINE_ERRORS, ray.exceptions.RayError):
         raise
     except Exception as error:
         log.exception("%s ends", job.cell.name)
-        result = {"failure": one_line(error)}
+        result = {"failure": redact(one_line(error))}
     keep_result(job.directory, result)
     publish(job.directory, remote)
     checkpoints.remove()

@@ -91,7 +91,7 @@ def a_storage_in_latin1(place: Place) -> list[str]:
     return ["--storage", str(place.path / os.fsdecode(b"caf\xe9"))]
 
 
-@mistake(MISTAKES, r"storage '.*/x\?token=abc': reads like a secret, and is blanked in what is logged; rename it")
+@mistake(MISTAKES, r"storage '.*/x\?token=\*\*\*': reads like a secret, and is blanked in what is logged; rename it")
 def a_storage_that_reads_like_a_secret(place: Place) -> list[str]:
     return ["--storage", str(place.path / "x?token=abc")]
 
@@ -111,12 +111,12 @@ def a_storage_whose_host_is_left_out(place: Place) -> list[str]:
     return ["--storage", "hdfs:///sweeps/ours"]
 
 
-@mistake(MISTAKES, r"name 'x\?token=abc': reads like a secret, and is blanked in what is logged; rename it")
+@mistake(MISTAKES, r"name 'x\?token=\*\*\*': reads like a secret, and is blanked in what is logged; rename it")
 def a_name_that_reads_like_a_secret(place: Place) -> list[str]:
     return ["--name", "x?token=abc"]
 
 
-@mistake(MISTAKES, r"model '.*/llama\?token=abc': reads like a secret, and is blanked in what is logged; rename it")
+@mistake(MISTAKES, r"model '.*/llama\?token=\*\*\*': reads like a secret, and is blanked in what is logged; rename it")
 def a_model_that_reads_like_a_secret(place: Place) -> list[str]:
     return ["--model", str(shutil.copytree(place.tiny_model, place.path / "llama?token=abc"))]
 

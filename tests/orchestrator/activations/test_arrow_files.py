@@ -1,5 +1,8 @@
 """Shard files that somebody else wrote: nothing grows when it is read, and what is no shard is computed again."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -104,7 +107,7 @@ def test_every_byte_around_the_values_counts(tmp_path: Path) -> None:
     table = table_of(torch.randn(N, L, D))
     write_table(table, path)
     content = path.read_bytes()
-    head, tail, size = frame(table.schema, T)
+    head, tail, size = frame(table.schema, T, pa.py_buffer(content))
     assert size == len(content)
     assert len(content) - len(head) - len(tail) >= table.nbytes - 8
     for at in (*range(0, len(head), 3), *range(size - len(tail), size, 3)):
@@ -120,3 +123,67 @@ def test_names_that_are_no_text_are_no_columns(tmp_path: Path) -> None:
         path.write_bytes(content.replace(name, b"\xff" * len(name)))
         table = read_back(path)
         assert table is None
+
+
+@pytest.mark.parametrize("values", [[[0] * L] * N, [list(range(1, L + 1))] * N, [list(range(L))[::-1]] * N])
+def test_a_shard_of_other_positions_is_computed_again(
+    values: list[list[int]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Positions say which tokens are trained on: were all of them first ones, there would be none."""
+    table = table_of(torch.randn(N, L, D))
+    write(replaced(table, "position", pa.array(np.array(values, np.int32).reshape(-1))), tmp_path / "a.arrow")
+    assert read_back(tmp_path / "a.arrow") is None
+    assert "has other positions" in caplog.text
+
+
+READ = """
+import sys
+from pathlib import Path
+import torch
+from orchestrator.activations.tables import write_table
+from tests.support.tables import D, L, N, read_back, table_of
+
+def kilobytes(name):
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name + ":")]
+    return int(line.split()[1])
+
+path, sequences, length = Path(sys.argv[1]), *map(int, sys.argv[2:])
+small = path.with_name("small.arrow")
+write_table(table_of(torch.randn(N, L, D)), small)
+assert read_back(small) is not None
+before = kilobytes("VmRSS")
+table = read_back(path, sequences, length)
+print(table is not None, kilobytes("VmHWM") - before)
+"""
+"""Prints whether a file is a shard, and by how many kilobytes reading it, after a small one, enlarged the process."""
+
+
+def grown(path: Path, sequences: int, length: int) -> tuple[bool, int]:
+    """Whether the file is a shard, and the bytes that reading it takes, those of the file that it touches included."""
+    done = subprocess.run(
+        [sys.executable, "-c", READ, str(path), str(sequences), str(length)],
+        capture_output=True, text=True, timeout=1200, check=True, cwd=Path(__file__).parents[3],
+    )  # fmt: skip
+    whole, kilobytes = done.stdout.split()
+    return whole == "True", int(kilobytes) << 10
+
+
+def test_reading_a_shard_takes_far_less_than_its_size(tmp_path: Path) -> None:
+    path, length, width = tmp_path / "a.arrow", 512, 512
+    write_table(table_of(torch.randn(1, 1, width, dtype=torch.float16).expand(128, length, width)), path)
+    size = path.stat().st_size
+    assert size > 64 << 20
+    whole, taken = grown(path, 128, length)
+    assert whole and taken < size / 2, f"{taken / size:.2f} times its size"
+
+
+def test_a_width_that_a_file_only_says_costs_nothing(tmp_path: Path) -> None:
+    """The file is as long as it says, and takes no room on the disk."""
+    path, width = tmp_path / "a.arrow", 700_000
+    write_table(table_of(torch.randn(N, L, D)), path)
+    content = path.read_bytes().replace(b'"shape":[%d]' % D, b'"shape":[%d]' % width)
+    path.write_bytes(content)
+    size = T * (width * 2 + 20) + len(content)
+    os.truncate(path, size)
+    whole, taken = grown(path, N, L)
+    assert not whole and taken < size / 2, f"{taken / size:.2f} times its size"

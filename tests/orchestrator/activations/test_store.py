@@ -1,12 +1,13 @@
 """Activation shards on real Ray: computed once for all readers, evicted, prefetched, and had again after any loss."""
 
+import asyncio
 import contextlib
 import itertools
 import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from orchestrator.activations import lost_shards
-from orchestrator.activations.lost_shards import tables_of
+from orchestrator.activations.lost_shards import maker_of, tables_of
 from orchestrator.activations.reader import ShardReader
 from orchestrator.activations.shards import Shard
-from orchestrator.activations.store import StoreConfig, start_broker
+from orchestrator.activations.store import Broker, StoreConfig, start_broker
 from orchestrator.activations.tables import ActivationError, ShardSpec, table_bytes
 from orchestrator.language_models.loading import LanguageModel, fingerprint
 from tests.support.waiting import wait_until
@@ -98,6 +99,22 @@ class Store:
         )
 
 
+def store_config(
+    tokens: dict[str, str], model: str, kept: int, cache_dir: Path | None = None, identity: str = ""
+) -> StoreConfig:
+    return StoreConfig(
+        spec=ShardSpec(model, identity or fingerprint(model), HOOKPOINTS, "float16"),
+        tokens=tokens,
+        blocks_per_shard=BLOCKS,
+        shard_bytes=SHARD_BYTES,
+        max_bytes=kept * SHARD_BYTES,
+        stores=1,
+        cache_dir=str(cache_dir) if cache_dir else None,
+        extractors=1,
+        extractor_options={"num_cpus": 0},
+    )
+
+
 @pytest.fixture(scope="module")
 def open_store(tiny_model: Path, tokens: dict[str, str]) -> Callable[..., contextlib.AbstractContextManager[Store]]:
     """Starts a store over the tiny model and ends it with the block."""
@@ -106,20 +123,7 @@ def open_store(tiny_model: Path, tokens: dict[str, str]) -> Callable[..., contex
     def opened(
         *, kept: int = len(SHARDS), cache_dir: Path | None = None, loads: str = "", identity: str = ""
     ) -> Iterator[Store]:
-        model = str(tiny_model)
-        store = Store(
-            StoreConfig(
-                spec=ShardSpec(loads or model, identity or fingerprint(loads or model), HOOKPOINTS, "float16"),
-                tokens=tokens,
-                blocks_per_shard=BLOCKS,
-                shard_bytes=SHARD_BYTES,
-                max_bytes=kept * SHARD_BYTES,
-                stores=1,
-                cache_dir=str(cache_dir) if cache_dir else None,
-                extractors=1,
-                extractor_options={"num_cpus": 0},
-            )
-        )
+        store = Store(store_config(tokens, loads or str(tiny_model), kept, cache_dir, identity))
         try:
             yield store
         finally:
@@ -295,6 +299,24 @@ def test_a_reader_that_stands_still_stops_no_other(
     assert counts["again"] == counts["computed"] - TRAIN
 
 
+def test_what_a_broker_remembers_does_not_grow_with_what_is_read(tiny_model: Path, tokens: dict[str, str]) -> None:
+    """With room for three shards all are made in every round; the broker is in this process, to look into."""
+    broker = Broker(store_config(tokens, str(tiny_model), kept=3))
+
+    async def sizes_after_a_round() -> dict[str, int]:
+        for split, index in SHARDS:
+            await broker.shard(split, index, [])
+        await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
+        return {name: len(value) for name, value in vars(broker).items() if isinstance(value, Collection)}
+
+    async def rounds() -> list[dict[str, int]]:
+        return [await sizes_after_a_round() for _ in range(3)]
+
+    first, *later = asyncio.run(rounds())
+    assert broker.counts["computed"] == 3 * len(SHARDS)
+    assert "made" in first and later == [first, first]
+
+
 # --- losses ---
 
 
@@ -331,6 +353,7 @@ def test_readers_survive_the_brokers_death(open_store: Any, expected: dict[tuple
         # A reader that only now meets the loss does not cost another forward.
         with pytest.raises(ray.exceptions.OwnerDiedError):
             ray.get(lost, timeout=WAIT_S)
+        assert not ray.get(store.broker.employs.remote(maker_of(lost)))
         ray.get(store.broker.forget.remote("train", 1, lost.hex()))
         store.read("train", 1)
         assert store.settled()["computed"] == counts["computed"]
@@ -360,13 +383,13 @@ def test_a_reader_waits_as_long_as_a_shard_takes_and_no_longer_than_its_broker_l
 
 
 class Watched:
-    """A broker, and how often it was asked whether a reference is its own."""
+    """A broker, and how often it was asked whether an extractor is its own."""
 
     def __init__(self, broker: Any, looks: list[Any]) -> None:
         self._broker, self._looks = broker, looks
 
     def __getattr__(self, name: str) -> Any:
-        if name == "began":
+        if name == "employs":
             self._looks.append(name)
         return getattr(self._broker, name)
 

@@ -276,6 +276,43 @@ def test_closing_in_the_middle_reads_nothing_more() -> None:
     assert 1 <= len(reader.indices) <= 3
 
 
+class Empty(Watched):
+    """The same shards, of which only those `but` have tokens to train on; gives up where it is read without end."""
+
+    def __init__(self, *but: int) -> None:
+        super().__init__(fails_at=100)
+        self.but = but
+
+    def read(self, split: str, index: int, upcoming: list[int]) -> Shard:
+        shard = super().read(split, index, upcoming)
+        return shard if index in self.but else dataclasses.replace(shard, usable_T=np.zeros_like(shard.usable_T))
+
+
+@pytest.mark.parametrize("tokens", [None, 1000])
+@pytest.mark.parametrize("position", [0, 2])
+def test_shards_of_which_none_can_be_trained_on_are_not_read_for_ever(position: int, tokens: int | None) -> None:
+    reader = Empty()
+    with TrainStream(reader, 3, 0, {"position": position}, tokens=tokens) as current:
+        for _ in range(2):
+            with pytest.raises(ActivationError, match=r"^none of the 3 training shards has a token to train on"):
+                current.next_batch(1)
+        assert len(reader.indices) == 5, "those of one epoch at least, wherever it begins"
+        with pytest.raises(ActivationError, match=r"^none of the 3 training shards has a token to train on"):
+            current.first_shard()
+
+
+def test_a_shard_without_tokens_is_passed_over() -> None:
+    """Also where four of them follow each other, the last two of an epoch and the first two of the next."""
+    with TrainStream(Empty(1), 3, 5) as current, TrainStream(READER, 3, 5) as whole:
+        tokens = len(READER.read("train", 1, []).ordinary)
+        found = numbers(current.next_batch(12 * tokens))
+        every = numbers(whole.next_batch(12 * len(ORDINARY)))
+        assert set(numbers(current.first_shard())) == ORDINARY & set(range(32, 64))
+    orders = [np.random.default_rng([5, epoch]).permutation(3).tolist() for epoch in range(12)]
+    assert any(first[0] == second[2] == 1 for first, second in itertools.pairwise(orders))
+    assert found == [token for token in every if 32 <= token < 64]
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_rows_are_those_stored_in_float32(dtype: str) -> None:
     """More of them than are converted at once, subnormal and signed zeros among them."""

@@ -1,5 +1,7 @@
 """What is kept out of a script's log, and where."""
 
+import os
+import subprocess
 import sys
 
 import pytest
@@ -35,3 +37,35 @@ def test_a_log_has_news_and_bars_are_for_terminals(case: str) -> None:
     assert [line for line in lines if "Token authentication is enabled" in line] == []
     assert sum("Token authentication is disabled" in line for line in lines) == 1
     assert [line.partition(" ")[2] for line in lines if "Token" not in line] == ours
+
+
+TELLTALE = """
+import logging, os, sys
+from orchestrator.driver.script import exit_status
+def script(interruption):
+    key, log = os.environ["HF_TOKEN"], logging.getLogger("orchestrator")
+    log.info("said Bearer %s", key)
+    logging.getLogger("httpx").warning("GET http://me:%s@hub/x?token=abc", key)
+    try:
+        raise ValueError(f"raised Bearer {key}")
+    except ValueError:
+        log.exception("caught")
+    return 0
+sys.exit(exit_status(script))
+"""
+
+
+def test_keys_are_in_no_log_line_and_no_traceback() -> None:
+    key = "hub-canary-0123"
+    done = subprocess.run(
+        [sys.executable, "-c", TELLTALE],
+        capture_output=True,
+        text=True,
+        timeout=2400,
+        env=os.environ | {"HF_TOKEN": key},
+    )
+    assert done.returncode == 0
+    assert key not in done.stdout + done.stderr
+    lines = [line.partition(" ")[2] for line in done.stderr.splitlines()]
+    assert lines[:3] == ["said Bearer ***", "GET http://hub/x?token=***", "caught"]
+    assert done.stderr.splitlines()[-1] == "ValueError: raised Bearer ***"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.driver.script import exit_status
+from orchestrator.errors import UserError
 
 SCRIPT = Path(__file__).parents[3] / "sweeps" / "smollm_grid.py"
 
@@ -28,3 +29,28 @@ def test_what_the_operating_system_refuses_is_one_line(number: int, capsys: pyte
 
     assert exit_status(script) == 2
     assert capsys.readouterr().err == f"error: {os.strerror(number)} (/data/runs)\n"
+
+
+KEY = "hub-canary-0123"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (UserError(f"model 'm': Bearer {KEY}\nrefused"), 2, "error: model 'm': Bearer *** refused\n"),
+        (UserError("uri 'http://me:word@host/?token=abc'"), 2, "error: uri 'http://host/?token=***'\n"),
+        (OSError(errno.EIO, "refused", f"/{KEY}"), 2, "error: refused (/***)\n"),
+        (KeyboardInterrupt(f"resume with {KEY}"), 130, "interrupted; resume with ***\n"),
+    ],
+    ids=["a mistake", "an address", "the system", "an interruption"],
+)
+def test_keys_are_in_no_last_line(
+    error: BaseException, status: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", KEY)
+
+    def script(interruption: object) -> int:
+        raise error
+
+    assert exit_status(script) == status
+    assert capsys.readouterr().err == said

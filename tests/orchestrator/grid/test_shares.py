@@ -78,5 +78,26 @@ def test_a_cluster_that_has_no_gpu_yet_is_asked_for_them(per_trial: float) -> No
     assert shares.extractor["num_gpus"] > 0
 
 
+@pytest.mark.parametrize(
+    ("gpus", "nodes", "per_trial", "models", "placement"),
+    [
+        (1, 1, None, 1, "1 extractor with 0.1 of a GPU, beside trials; each trial has 0.9 GPU"),
+        (2, 1, 1.0, 1, "1 extractor with 0.1 of a GPU, where no trial fits beside it; each trial has 1 GPU"),
+        (3, 3, 0.3, 2, "2 extractors, each with 0.05 of a GPU, spread over the nodes, beside trials; "
+                       "each trial has 0.3 GPU"),
+        (8, 1, None, 1, "1 extractor on a GPU of its own; each trial has 1 GPU"),
+        (16, 2, 2.0, 1, "2 extractors, each on a GPU of its own, spread over the nodes; each trial has 2 GPUs"),
+        (8, 1, 0.25, 2, "2 extractors, each on a GPU of its own, spread over the nodes; each trial has 0.25 GPU"),
+        (0, 1, None, 1, "4 extractors of 2 threads, over all nodes, on cores that trials leave idle"),
+    ],
+)  # fmt: skip
+def test_where_language_models_run_is_told(
+    gpus: int, nodes: int, per_trial: float | None, models: int, placement: str
+) -> None:
+    shares = share(hardware(gpus, cluster=nodes > 1, nodes=nodes), per_trial, models)
+    assert shares.extractor["scheduling_strategy"] == "SPREAD"
+    assert shares.describe(models) == f"extraction: {placement}"
+
+
 def test_a_cluster_whose_head_has_no_core_runs_one_trial_at_least() -> None:
     assert share(hardware(0, cluster=True, cpus=0), None).concurrent == 1

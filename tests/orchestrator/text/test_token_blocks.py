@@ -1,6 +1,8 @@
 """Text sources and the blocks cut from them. Shape suffixes: N blocks, L positions."""
 
 import json
+import logging
+import re
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -79,6 +81,18 @@ def test_deterministic_and_reused(tmp_path: Path, tokenizer: Any, monkeypatch: p
     monkeypatch.setattr("orchestrator.text.token_blocks._fill", lambda *_: pytest.fail("tokenised again"))
     assert run("one").fingerprint == first.fingerprint
     assert not [path for path in (tmp_path / "one").iterdir() if path.name.startswith(".")]
+
+
+def test_tokenising_says_at_its_end_how_fast_it_was(
+    tmp_path: Path, tokenizer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once: blocks that are there already took no time."""
+    caplog.set_level(logging.INFO, "orchestrator.text.token_blocks")
+    cfg = TextConfig(dataset=write(tmp_path, "parquet"))
+    for _ in range(2):
+        tokenise(cfg, tokenizer, context_length=L, train_tokens=1600, val_tokens=320, out_dir=tmp_path)
+    assert len(caplog.messages) == 1
+    assert re.fullmatch(r"tokenised 1920 tokens in [0-9]+\.[0-9] s \([0-9]+ a second\)", caplog.messages[0])
 
 
 def test_changed_file_is_tokenised_again(tmp_path: Path, tokenizer: Any) -> None:

@@ -1,9 +1,11 @@
 """Delivery to MLflow while it is away, refuses, or has lost what it was told; a real server comes and goes."""
 
+import errno
 import itertools
 import json
 import logging
 import math
+import os
 import re
 import shutil
 import sqlite3
@@ -13,8 +15,9 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from orchestrator.tracking import delivery
+from orchestrator.tracking import delivery, journal
 from orchestrator.tracking.addresses import default_uri
+from orchestrator.tracking.entries import Entry
 from tests.support.mlflow_runs import SWEEP, open_tracker, runs, steps
 from tests.support.mlflow_server import Server
 from tests.support.waiting import wait_until
@@ -105,6 +108,75 @@ def test_an_entry_that_makes_no_sense_is_given_up(
     assert runs(default_uri(storage))["mp"].data.metrics == {"fvu": 0.5}
     assert "skipping an entry of the journal that is damaged" in caplog.text
     assert "dropping an entry" in caplog.text
+
+
+class Unreadable:
+    """In place of what reads a journal: while `on`, this process has too many files open for that."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.on, self.refused, self._read = False, 0, journal._entries
+        monkeypatch.setattr(journal, "_entries", self.read)
+        monkeypatch.setattr(delivery, "_BACKOFF_S", (0.01, 0.01))
+
+    def read(self, path: Path, offset: int) -> Iterator[tuple[Entry, int]]:
+        if self.on:
+            self.refused += 1
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(path))
+        return self._read(path, offset)
+
+
+def test_a_journal_that_cannot_be_read_for_a_while_is_delivered_later(
+    storage: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(delivery, "_PATIENCE", 10**6)
+    unreadable = Unreadable(monkeypatch)
+    tracker = open_tracker(storage)
+    thread = tracker._delivery._thread
+    unreadable.on = True
+    tracker.log_metrics("mp", {"fvu": 0.5}, step=1)
+    wait_until(lambda: unreadable.refused > 5 or not thread.is_alive())
+    unreadable.on = False
+    assert thread.is_alive()
+    assert caplog.text.count(os.strerror(errno.EMFILE)) == caplog.text.count("does not reach") == 1
+    assert tracker.finish() == 0
+    assert steps(default_uri(storage), runs(default_uri(storage))["mp"], "fvu") == [1]
+
+
+def test_a_journal_that_cannot_be_read_when_an_entry_is_given_up_is_delivered_later(
+    storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unreadable = Unreadable(monkeypatch)
+
+    def is_final(error: Exception) -> bool:
+        unreadable.on = not unreadable.refused
+        return True
+
+    monkeypatch.setattr(delivery, "is_final", is_final)
+    open_tracker(storage).finish()
+    with (storage / "journal" / "journal.jsonl").open("a") as file:
+        file.write(json.dumps({"op": "params", "trial": "\ud800", "t": 1, "params": {}}) + "\n")
+    tracker = open_tracker(storage)
+    thread = tracker._delivery._thread
+    tracker.log_metrics("mp", {"fvu": 0.5}, step=1)
+    wait_until(lambda: unreadable.refused or not thread.is_alive())
+    unreadable.on = False
+    assert tracker.finish() == 0
+    assert runs(default_uri(storage))["mp"].data.metrics == {"fvu": 0.5}
+
+
+def test_delivery_goes_on_where_progress_cannot_be_noted(
+    storage: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("orchestrator.tracking.journal.SAVE_S", 0.0)
+    (storage / "journal" / "state.tmp").mkdir(parents=True)  # no file can be written there
+    tracker = open_tracker(storage)
+    for step in (1, 2):
+        tracker.log_metrics("mp", {"fvu": 0.5}, step)
+        tracker.end_trial("mp")
+    assert tracker.finish() == 0
+    assert steps(default_uri(storage), runs(default_uri(storage))["mp"], "fvu") == [1, 2]
+    (said,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert "state.json cannot be written" in said
 
 
 def test_a_run_that_was_purged_is_made_anew(storage: Path) -> None:

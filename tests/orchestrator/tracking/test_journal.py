@@ -1,6 +1,7 @@
 """A journal that a kill has cut off."""
 
 import json
+import resource
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -43,12 +44,75 @@ def test_a_first_line_cut_off_by_a_kill_starts_a_new_journal(storage: Path) -> N
 
 def test_times_never_run_backwards(storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever sets the clock back, also between two processes of a sweep: MLflow would show runs that end first."""
-    clock = iter([3.0, 2.0, 1.0, 4.0])
-    monkeypatch.setattr("orchestrator.tracking.journal.time.time", lambda: next(clock))
+    clock = iter([3, 2, 1, 4])
+    monkeypatch.setattr("orchestrator.tracking.journal.time.time_ns", lambda: next(clock) * 10**9)
+    monkeypatch.setattr("orchestrator.tracking.journal.time.monotonic_ns", lambda: 0)
     for _ in range(2):
         Journal(storage).append("params", "mp", params={})
     Journal(storage).append("params", "mp", params={})
     assert [entry["t"] for entry in read_entries(storage)] == [3000, 3000, 3000, 4000]
+
+
+def test_times_go_on_while_a_clock_that_was_set_back_is_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clocks = {"wall": 100, "forward": 20}
+    monkeypatch.setattr("orchestrator.tracking.journal.time.time_ns", lambda: clocks["wall"] * 10**9)
+    monkeypatch.setattr("orchestrator.tracking.journal.time.monotonic_ns", lambda: clocks["forward"] * 10**9)
+    journal = Journal(tmp_path)
+    for clocks["wall"], clocks["forward"] in ((10, 21), (20, 31), (200, 32)):
+        journal.append("params", "mp", params={})
+    clocks.update(wall=5, forward=7)  # of a machine that was started since
+    journal = Journal(tmp_path)
+    clocks["forward"] = 10
+    journal.append("params", "mp", params={})
+    times = [entry["t"] for entry in read_entries(tmp_path)]
+    assert times == [100_000, 101_000, 111_000, 200_000, 203_000]
+
+
+def test_what_a_full_disk_cuts_off_costs_only_itself(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for _ in range(2):  # the second time there is no room even to end the line
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300, hard))
+        try:
+            with pytest.raises(OSError, match="too large"):
+                journal.append("params", "lost", params={"a": "b" * 1000})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert (tmp_path / "journal.jsonl").stat().st_size == 300
+    for trial in ("mp", "topk"):
+        journal.append("params", trial, params={})
+    assert [(entry["op"], entry["trial"]) for entry, _ in journal.pending()] == [
+        ("journal", None), ("torn", None), ("params", "mp"), ("params", "topk"),
+    ]  # fmt: skip
+
+
+def test_a_disk_that_takes_nothing_at_all_leaves_no_mark(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "journal.jsonl").stat().st_size, hard))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            journal.append("params", "lost", params={})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    journal.append("params", "mp", params={})
+    assert [entry["trial"] for entry, _ in journal.pending()] == [None, "mp"]
+
+
+def test_progress_that_cannot_be_noted_is_said_once_and_noted_later(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = Journal(tmp_path)
+    (tmp_path / "state.tmp").mkdir()  # no file can be written there
+    end = [end for _, end in journal.pending()][-1]
+    journal.advance(end)
+    journal.flush()
+    journal.save()
+    assert journal.unsent() == 0
+    assert caplog.text.count("cannot be written") == 1
+    (tmp_path / "state.tmp").rmdir()
+    journal.flush()
+    assert Journal(tmp_path).state.offset == end
 
 
 GOOD: dict[str, Any] = {

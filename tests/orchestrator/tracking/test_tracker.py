@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -152,6 +153,22 @@ def test_a_resumed_sweep_goes_on_with_what_its_machine_does(storage: Path) -> No
     first_step, second_step = steps(uri, sweep, "system/cpu_utilization_percentage")
     assert first_step < 3600 <= second_step
     assert sweep.data.metrics == {"system/cpu_utilization_percentage": 75.0}
+
+
+def test_what_the_machine_does_is_logged_while_a_clock_that_was_set_back_is_behind(
+    storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = time.time_ns(), time.monotonic_ns()
+    passed = {"wall": 0, "running": 0}
+    monkeypatch.setattr(time, "time_ns", lambda: began[0] + passed["wall"] * 10**9)
+    monkeypatch.setattr(time, "monotonic_ns", lambda: began[1] + passed["running"] * 10**9)
+    tracker = open_tracker(storage)
+    for wall, running in ((0, 0), (10, 10), (-3580, 20), (-3570, 30)):
+        passed.update(wall=wall, running=running)
+        tracker.log_system_metrics({"cpu_utilization_percentage": 50.0})
+    assert tracker.finish() == 0
+    uri = default_uri(storage)
+    assert steps(uri, runs(uri)[SWEEP], "system/cpu_utilization_percentage") == [0, 10, 20, 30]
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty"])
