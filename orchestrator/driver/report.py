@@ -97,9 +97,9 @@ def say(outcome: Outcome, cfg: BaseConfig, directory: Path) -> int:
         )
         if again := counters.get("shards_again", 0):
             lines.append(
-                f"{again} of the shards had been made before, and had gone for others or were lost; a larger --store-gb, "
-                "a --cache-dir, or fewer hookpoints in one sweep spare the former (not counted: what Ray makes again "
-                "itself of a lost node's shards, and what was before the broker died)"
+                f"{again} of the shards had been made before, and had gone for others or were lost; a larger "
+                "--store-gb, a --cache-dir, or fewer hookpoints in one sweep spare the former (not counted: what Ray "
+                "makes again itself of a lost node's shards, and what was before the broker died)"
             )
     kept = f", kept at {address}/{cfg.name}" if (address := address_of(cfg.storage)) else ""
     lines.append(f"sweep:   {directory}{kept}")

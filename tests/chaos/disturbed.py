@@ -6,11 +6,13 @@ import re
 import shlex
 import signal
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from mlflow import MlflowClient
 
 from tests.support.sweeps import command, descendants, finished, gone, half_done, results, runs_of, until
@@ -19,12 +21,19 @@ from tests.support.waiting import LIMIT_SECONDS
 TRIAL, EXTRACTOR, BROKER = "ray::ImplicitFunc", "ray::Extractor", "ray::Broker"
 RAYLET, GCS = "/raylet/raylet ", "/gcs/gcs_server "
 KEPT = "what was done is kept; continue with "
+LOOK_SECONDS = 0.2
+"""How often the processes below a sweep are looked at, which takes a hundredth of a second."""
 
 
 def flip(content: bytearray) -> bytes:
     """One bit of the last weight, which no format notices."""
     content[-1] ^= 1
     return bytes(content)
+
+
+def cut(content: bytearray) -> bytes:
+    """The end is missing, as where a machine lost its power."""
+    return bytes(content[:-100])
 
 
 def tell(number: signal.Signals, pid: int) -> bool:
@@ -43,7 +52,7 @@ class Sweep:
         self.storage, self.name, self.directory = storage, name, storage / name
         self.words = command(model, storage, name, *more)
         self.environment = os.environ | environment
-        self.seen: set[int] = set()
+        self.seen: set[psutil.Process] = set()
         self.done: dict[str, int] = {}
         """When the results that a fault found there were written, by trial."""
 
@@ -64,7 +73,9 @@ class Sweep:
     def pids(self, title: str) -> list[int]:
         """Processes below the driver whose command line begins with the title, or has it in its path."""
         found = list(descendants(self.process.pid))
-        self.seen |= {pid for pid, _ in found}
+        for pid, _ in found:
+            with suppress(psutil.NoSuchProcess):
+                self.seen.add(psutil.Process(pid))
         return [pid for pid, line in found if title in f"{line.partition(' --')[0]} "]
 
     def note(self) -> None:
@@ -129,8 +140,14 @@ class Sweep:
 
     def end(self, *expect: int) -> str:
         """Wait for the driver to end in one of these ways; returns what it printed."""
-        self.pids("")
-        status = self.process.wait(timeout=LIMIT_SECONDS)
+        deadline = time.monotonic() + LIMIT_SECONDS
+        status = None
+        while status is None:
+            assert time.monotonic() < deadline
+            self.pids("")  # those that take the place of killed ones are to be gone too
+            self.note()
+            with suppress(subprocess.TimeoutExpired):
+                status = self.process.wait(timeout=LOOK_SECONDS)
         said = self.output.read_text(encoding="utf-8")
         assert status in expect, f"{status}: {said[-4000:]}"
         self.note()
@@ -153,12 +170,29 @@ class Sweep:
             now = (self.directory / "trials" / name / "result.json").stat().st_mtime_ns
             assert now == written, f"{name} ran again"
         assert not list(self.directory.glob("trials/*/step-*"))
-        check_runs(self, tracking or f"sqlite:///{self.storage}/mlflow.db")
+        check_runs(self, undisturbed, tracking or database(self))
         gone(self.seen)
 
 
-def check_runs(sweep: Sweep, uri: str) -> None:
-    """One run for the sweep and one for each trial, all FINISHED, and no point of a metric twice."""
+def database(sweep: Sweep) -> str:
+    """Where MLflow has a sweep that was told of no server."""
+    return f"sqlite:///{sweep.storage}/mlflow.db"
+
+
+def curves(sweep: Sweep, uri: str) -> dict[str, list[tuple[int, float]]]:
+    """Steps and values of the training curve of every trial."""
+    client, key = MlflowClient(uri), "train/fvu"
+    return {
+        run.info.run_name: sorted(
+            (point.step, point.value) for point in client.get_metric_history(run.info.run_id, key)
+        )
+        for run in runs_of(sweep.storage, sweep.name, uri)
+        if run.info.run_name != sweep.name
+    }  # fmt: skip
+
+
+def check_runs(sweep: Sweep, undisturbed: Sweep, uri: str) -> None:
+    """One run for the sweep and one for each trial, all FINISHED; no point twice, and none of a curve missing."""
     found = runs_of(sweep.storage, sweep.name, uri)
     trials = json.loads((sweep.directory / "results.json").read_text(encoding="utf-8"))["results"]
     assert sorted(run.info.run_name for run in found) == sorted([sweep.name, *trials])
@@ -168,3 +202,6 @@ def check_runs(sweep: Sweep, uri: str) -> None:
         for key in run.data.metrics:
             steps = Counter(point.step for point in client.get_metric_history(run.info.run_id, key))
             assert set(steps.values()) == {1}, f"{run.info.run_name} {key} was logged twice"
+    expected = curves(undisturbed, database(undisturbed))
+    assert all(expected.values())
+    assert curves(sweep, uri) == expected

@@ -64,4 +64,4 @@ def test_what_a_server_that_is_gone_for_good_missed_is_told_to_another(
     assert "has all of sweep gone" in again.stdout
     sweep.check(undisturbed, other)
     shutil.rmtree(sweep.directory / "tune")  # read by nobody
-    check_runs(sweep, other)
+    check_runs(sweep, undisturbed, other)

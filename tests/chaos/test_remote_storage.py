@@ -5,11 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from orchestrator.storage.address import home_of
 from tests.support.s3_server import BUCKET, S3Server
-from tests.support.sweeps import SCRIPT, command, descendants, finish, gone, results, runs_of, until
+from tests.support.sweeps import SCRIPT, command, finish, gone, results, runs_of, until
 
 STORAGE = Path(f"s3://{BUCKET}/ours")
 
@@ -35,7 +36,7 @@ def test_a_sweep_goes_on_on_another_machine(tiny_model: Path, s3_server: S3Serve
 
     process = subprocess.Popen(sweep(tiny_model, f"s3://{BUCKET}/ours", "moved"), stderr=subprocess.DEVNULL)
     until(lambda: any(key.endswith("manifest.json") for key in s3_server.keys("ours/moved/trials")), process)
-    started = {pid for pid, _ in descendants(process.pid)}
+    started = set(psutil.Process(process.pid).children(recursive=True))
     process.kill()
     process.wait()
     gone(started)

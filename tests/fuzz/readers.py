@@ -24,6 +24,7 @@ from tests.support.tables import D, L, N, read_back, table_of
 from tests.support.trainers import make_batches, make_trainer, train, weights
 
 BLOCKS = {"train": 50, "val": 10}
+CURSOR = {"epoch": 0, "position": 0, "offset": 5, "excluded_first": 1, "excluded_massive": 0}
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,16 @@ def _read_coder(directory: Path) -> None:
 def _write_checkpoint(directory: Path) -> None:
     trainer = make_trainer()
     train(trainer, make_batches(1))
-    trainer.save(directory, {"epoch": 0, "position": 0, "offset": 5, "excluded_first": 1, "excluded_massive": 0})
+    trainer.save(directory, CURSOR)
 
 
 def _write_newest(directory: Path) -> None:
+    trainer = make_trainer()
+    train(trainer, make_batches(1))
+    Checkpoints(directory).write(trainer, CURSOR)
+
+
+def _write_without_checksums(directory: Path) -> None:
     (directory / "step-00000001").mkdir()
     _write_checkpoint(directory / "step-00000001")
 
@@ -184,6 +191,7 @@ READERS = {
     "coder of SAELens": Reader(lambda place: make_coder(variant="topk").save_to_saelens(place), _read_coder),
     "training checkpoint": Reader(_write_checkpoint, _restore),
     "newest checkpoint of a trial": Reader(_write_newest, _restore_newest, ()),
+    "newest checkpoint without checksums": Reader(_write_without_checksums, _restore_newest, ()),
     "shard": Reader(_write_shard, _read_shard, ()),
     "journal": Reader(_write_journal, _read_journal, ()),
     "tokens": Reader(_write_tokens, _read_tokens),

@@ -5,8 +5,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
+from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from tests.support.waiting import LIMIT_SECONDS
@@ -43,11 +46,14 @@ def results(storage: Path, name: str) -> dict[str, dict[str, float]]:
     return json.loads((storage / name / "results.json").read_text(encoding="utf-8"))["results"]
 
 
-def gone(processes: set[int], seconds: float = LIMIT_SECONDS) -> None:
-    """Wait for processes to end: Ray's do so by themselves once their parent has."""
+def gone(processes: set[psutil.Process], seconds: float = LIMIT_SECONDS) -> None:
+    """Wait for processes to end: Ray's do so by themselves once their parent has.
+
+    Not for their ids, which others may have by then.
+    """
     end = time.monotonic() + seconds
-    while left := {pid for pid in processes if Path(f"/proc/{pid}").exists()}:
-        assert time.monotonic() < end, [Path(f"/proc/{pid}/status").read_text(encoding="utf-8") for pid in left]
+    while left := [process for process in processes if process.is_running()]:
+        assert time.monotonic() < end, left
         time.sleep(0.1)
 
 
@@ -61,19 +67,17 @@ def until(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> No
 
 def descendants(root: int) -> Iterator[tuple[int, str]]:
     """Process ids and command lines below `root`."""
-    parents, lines = {}, {}
+    parents = {}
     for entry in Path("/proc").glob("[0-9]*"):
-        try:
+        with suppress(OSError, ValueError):
             parents[int(entry.name)] = int((entry / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
-            lines[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
-        except (OSError, ValueError):
-            continue
     for pid in parents:
         ancestor = pid
         while ancestor in parents and ancestor != root:
             ancestor = parents[ancestor]
         if ancestor == root and pid != root:
-            yield pid, lines[pid]
+            with suppress(OSError, ValueError):
+                yield pid, Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
 
 
 def finished(directory: Path) -> list[Path]:
@@ -86,7 +90,7 @@ def half_done(directory: Path) -> list[Path]:
     return [trial for trial in trials if not (trial / "result.json").exists()]
 
 
-def runs_of(storage: Path, sweep: str, uri: str | None = None) -> list[object]:
+def runs_of(storage: Path, sweep: str, uri: str | None = None) -> list[Run]:
     client = MlflowClient(uri or f"sqlite:///{storage}/mlflow.db")
     experiment = client.get_experiment_by_name("smollm_grid")
     return [run for run in client.search_runs([experiment.experiment_id]) if run.data.tags["sweep.name"] == sweep]
