@@ -48,6 +48,7 @@ def fill(place: Path) -> None:
         ("trials", 1, r"failed: \S+: OSError: \[Errno 28\] No space left on device"),
         ("tracking", 2, r"error: cannot write: No space left on device.*; free some room and try again"),
     ],
+    ids=["checkpoints", "the journal"],
 )
 def test_a_full_disk_loses_nothing(
     full: str, ends: int, line: str, undisturbed: Sweep, tiny_model: Path, tmp_path: Path

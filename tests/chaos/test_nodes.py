@@ -91,9 +91,8 @@ def runs_on(node: object, title: str) -> bool:
 
 def until_unused(*nodes: object) -> None:
     """Wait until none runs anything of a sweep: on a cluster a driver's workers are not below it."""
-    for node in nodes:
-        for title in (TRIAL, EXTRACTOR, BROKER):
-            wait_until(lambda node=node, title=title: not runs_on(node, title), f"the end of every {title}")
+    titles = (TRIAL, EXTRACTOR, BROKER)
+    wait_until(lambda: not any(runs_on(node, title) for node in nodes for title in titles), "the sweep's last process")
 
 
 def holds_a_shard(nodes: Cluster, node: object) -> bool:
