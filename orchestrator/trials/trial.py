@@ -33,7 +33,7 @@ from orchestrator.trials.card import run_of
 from orchestrator.trials.checkpoints import Checkpoints
 from orchestrator.trials.clock import Clock
 from orchestrator.trials.curve import Curve
-from orchestrator.trials.results import CODER_DIRECTORY, TRIALS_DIRECTORY, keep_result, publish
+from orchestrator.trials.results import CODER_DIRECTORY, TRIALS_DIRECTORY, keep_result, publish, result_of
 
 TRIAL_NICENESS = 19
 """Scheduling priority of trials on CPU, below that of the extractor."""
@@ -78,9 +78,34 @@ class TrialJob:
 
 
 def run_trial(config: dict[str, Any]) -> None:
-    """Ray Tune's trainable. A failure that would only repeat itself is a result, not an exception."""
+    """Ray Tune's trainable."""
     log_to_stderr()
     job = TrialJob.from_json(config)
+    checkpoints = Checkpoints(job.directory, job.remote())
+    end(job, checkpoints, lambda: _attempt(job, checkpoints), tune.report)
+
+
+def end(
+    job: TrialJob,
+    checkpoints: Checkpoints,
+    attempt: Callable[[], dict[str, Any]],
+    report: Callable[[dict[str, Any]], None],
+) -> None:
+    """Have a trial end as `attempt` says, and report it; as it did where it has, but for the report.
+
+    Ray starts a trial again whose process dies in between, when there are no checkpoints left to go on from.
+    """
+    result = result_of(job.directory)
+    if result is None or "failure" in result:  # which `--resume` tries again
+        result = attempt()
+        keep_result(job.directory, result)
+    publish(job.directory, checkpoints.remote)
+    checkpoints.remove()
+    report(result)
+
+
+def _attempt(job: TrialJob, checkpoints: Checkpoints) -> dict[str, Any]:
+    """Train on this process's share of the machine. A failure that would only repeat itself is a result."""
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # huge pages: a fifth of a step at expansion 32 was page faults
     torch.set_num_threads(job.threads)
     if torch.cuda.is_available():
@@ -92,21 +117,15 @@ def run_trial(config: dict[str, Any]) -> None:
     reader = ShardReader(
         ray.get_actor(job.broker), job.hookpoint, job.sweep.exclude_first, job.sweep.massive_multiple, job.target
     )
-    remote = job.remote()
-    checkpoints = Checkpoints(job.directory, remote)
     try:
-        result = train(job, reader, checkpoints, tune.report)
+        return train(job, reader, checkpoints, tune.report)
     except (TrainingDiverged, ActivationError) as error:
-        result = {"failure": redact(str(error))}
+        return {"failure": redact(str(error))}
     except (*MACHINE_ERRORS, ray.exceptions.RayError):
         raise
     except Exception as error:
         log.exception("%s ends", job.cell.name)
-        result = {"failure": redact(one_line(error))}
-    keep_result(job.directory, result)
-    publish(job.directory, remote)
-    checkpoints.remove()
-    tune.report(result)
+        return {"failure": redact(one_line(error))}
 
 
 def train(

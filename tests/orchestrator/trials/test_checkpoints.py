@@ -29,6 +29,8 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "a flipped bit": lambda path: flip(path / "training.safetensors"),
     "a manifest of another form": lambda path: (path / MANIFEST).write_text("[]", encoding="utf-8"),
     "a manifest that is deeply nested": lambda path: (path / MANIFEST).write_text("[" * 100_000, encoding="utf-8"),
+    "a manifest of no file": lambda path: (path / MANIFEST).write_text('{"": ""}', encoding="utf-8"),
+    "a manifest of a long name": lambda path: (path / MANIFEST).write_text(f'{{"{"x" * 5000}": ""}}', encoding="utf-8"),
     "a manifest that leads elsewhere": lambda path: (path / MANIFEST).write_text('{"../x": ""}', encoding="utf-8"),
     "empty": lambda path: [file.unlink() for file in path.iterdir()],
 }

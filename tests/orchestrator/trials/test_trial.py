@@ -1,5 +1,6 @@
 """The loop of one trial, without Ray."""
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from orchestrator.storage.address import home_of
 from orchestrator.storage.identity import IDENTITY_FILE
 from orchestrator.trials import clock
 from orchestrator.trials.checkpoints import Checkpoints
-from orchestrator.trials.trial import TrialJob, train
+from orchestrator.trials.trial import TrialJob, end, train
 
 SEQUENCES, LENGTH, WIDTH = 8, 32, 16
 SWEEP = SweepConfig(
@@ -67,6 +68,28 @@ def test_training_time_goes_on_where_a_killed_trial_left_it(tmp_path: Path, monk
     assert (again[0]["step"], again[0]["train_seconds"]) == (9, 9.0)
     assert again[-1]["train_seconds"] == SWEEP.steps
     assert "train_seconds" not in expected
+
+
+def test_a_trial_that_ended_but_for_its_report_does_not_run_again(tmp_path: Path) -> None:
+    cell = Cell("packaged", "layers.1", 4, 4, "topk", 0, WIDTH, lr=SWEEP.lr[0])
+    job = TrialJob(cell=cell, sweep=SWEEP, directory=tmp_path, broker="", hookpoint=0, target=None, threads=1)
+    attempts: list[dict[str, Any]] = []
+    reported: list[dict[str, Any]] = []
+
+    def attempt() -> dict[str, Any]:
+        points: list[dict[str, Any]] = []
+        attempts.append({"failure": "as before"} if not attempts else run(tmp_path, points))
+        return attempts[-1]
+
+    def die(result: dict[str, Any]) -> None:
+        raise Killed
+
+    for report, so_far in ((die, 1), (die, 2), (reported.append, 2)):
+        with contextlib.suppress(Killed):
+            end(job, Checkpoints(tmp_path), attempt, report)
+        assert len(attempts) == so_far, "a failure is tried again, and an end is not"
+    assert reported == attempts[1:]
+    assert not list(tmp_path.glob("step-*"))
 
 
 def test_reports_come_at_steps_that_depend_on_the_configuration_alone(tmp_path: Path) -> None:
