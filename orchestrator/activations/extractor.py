@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from orchestrator.activations.tables import ActivationError, ShardSpec, read_table, to_table, write_table
+from orchestrator.activations.shards import ActivationError
+from orchestrator.activations.tables import ShardSpec, read_table, to_table, write_table
 from orchestrator.errors import one_line
 from orchestrator.machine_errors import MACHINE_ERRORS
 from orchestrator.redaction import log_to_stderr

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from orchestrator.activations.lost_shards import tables_of
-from orchestrator.activations.shards import PREFETCH, Batch, Shard, Shards
-from orchestrator.activations.tables import ActivationError, open_shard
+from orchestrator.activations.shards import PREFETCH, ActivationError, Batch, Shard, Shards
+from orchestrator.activations.tables import open_shard
 
 
 def held_out_shards(reader: Shards, shards: int) -> Iterator[Shard]:

@@ -16,6 +16,10 @@ CHUNK_ROWS = 128
 """Rows picked before they are converted: they are still in the core's cache then."""
 
 
+class ActivationError(RuntimeError):
+    """Activations that cannot be stored or trained on; every trial that reads them stops with this reason."""
+
+
 class Batch(NamedTuple):
     """Activations of some tokens."""
 

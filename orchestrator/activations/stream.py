@@ -10,8 +10,7 @@ import torch
 
 from orchestrator.activations.ahead import Ahead
 from orchestrator.activations.placement import Rows, placement_on
-from orchestrator.activations.shards import PREFETCH, Batch, Shard, Shards
-from orchestrator.activations.tables import ActivationError
+from orchestrator.activations.shards import PREFETCH, ActivationError, Batch, Shard, Shards
 
 AHEAD = 2
 """Shards made ready while one is trained on."""

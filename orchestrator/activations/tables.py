@@ -18,7 +18,7 @@ from torch import Tensor
 
 from orchestrator.activations.arrow_files import DamagedFile, read_batch
 from orchestrator.activations.excluded_tokens import massive_tokens, usable_tokens
-from orchestrator.activations.shards import Shard
+from orchestrator.activations.shards import ActivationError, Shard
 from orchestrator.atomic import atomic_file
 
 FLOAT16_MAX = 65504.0
@@ -26,10 +26,6 @@ _SAID_WITHIN = 4096
 """Bytes of a shard's file that hold its schema."""
 
 log = logging.getLogger(__name__)
-
-
-class ActivationError(RuntimeError):
-    """Activations that cannot be stored or trained on; every trial that reads them stops with this reason."""
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from models.evaluation import Evaluation
 from models.formats.model_card import CARD_FILE, model_card
 from models.training import Trainer, TrainingDiverged
 from orchestrator.activations.reader import ShardReader
+from orchestrator.activations.shards import ActivationError
 from orchestrator.activations.stream import TrainStream
-from orchestrator.activations.tables import ActivationError
 from orchestrator.atomic import atomic_directory
 from orchestrator.errors import one_line
 from orchestrator.grid.cells import Cell

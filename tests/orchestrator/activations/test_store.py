@@ -21,9 +21,9 @@ from safetensors.torch import load_file, save_file
 from orchestrator.activations import lost_shards
 from orchestrator.activations.lost_shards import maker_of, tables_of
 from orchestrator.activations.reader import ShardReader
-from orchestrator.activations.shards import Shard
+from orchestrator.activations.shards import ActivationError, Shard
 from orchestrator.activations.store import Broker, StoreConfig, start_broker
-from orchestrator.activations.tables import ActivationError, ShardSpec, table_bytes
+from orchestrator.activations.tables import ShardSpec, table_bytes
 from orchestrator.language_models.loading import LanguageModel, fingerprint
 from tests.support.waiting import wait_until
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from orchestrator.activations.reader import ShardReader
-from orchestrator.activations.shards import Batch, Shard
+from orchestrator.activations.shards import ActivationError, Batch, Shard
 from orchestrator.activations.stream import TrainStream
-from orchestrator.activations.tables import ActivationError, open_shard
+from orchestrator.activations.tables import open_shard
 from tests.support.tables import table_of
 
 SHARD_ROWS = (4, 4, 2)  # sequences of each shard: the last one is short

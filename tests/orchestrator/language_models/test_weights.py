@@ -18,7 +18,8 @@ from transformers import (
 )
 
 from orchestrator.activations.extractor import Extractor
-from orchestrator.activations.tables import ActivationError, ShardSpec
+from orchestrator.activations.shards import ActivationError
+from orchestrator.activations.tables import ShardSpec
 from orchestrator.errors import UserError
 from orchestrator.language_models.loading import LanguageModel, resolve_hookpoints
 
