@@ -77,7 +77,7 @@ test: $(STAMP) ## Run the tests, but for those that the next five targets run
 
 # Each of these needs minutes, and some need root, Debian's packages, or most of the machine. Sweeps wait for Ray for much
 # of their time, so two files of them run beside each other; the files are named, as it takes half a minute to read all.
-sweep-test: $(STAMP) ## Run whole sweeps, and score latents with real language models
+sweep-test: $(STAMP) ## Run whole sweeps, real language models, and the examples of docs/extending.md
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m sweep $$(grep -rl --include='test_*.py' 'mark[.]sweep' tests)
 
 cluster-test: $(STAMP) ## Launch a cluster of three hosts on this machine, and take one of them away (as root)

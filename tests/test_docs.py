@@ -30,6 +30,7 @@ def test_every_promise_about_input_is_held_by_a_test_that_is_there() -> None:
     ] == []
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(("change", "command"), [example[1:] for example in EXAMPLES], ids=[e[0] for e in EXAMPLES])
 def test_an_example_of_extending_works(change: str, command: str, tmp_path: Path) -> None:
     listing = subprocess.run(

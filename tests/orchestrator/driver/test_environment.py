@@ -51,6 +51,7 @@ def test_the_tracking_uri_of_the_environment_is_honoured(tmp_path: Path, monkeyp
     assert default_uri(tmp_path) == "http://127.0.0.1:5001"
 
 
+@pytest.mark.sweep
 def test_warnings_that_are_errors_do_not_keep_a_sweep_from_mlflow(tmp_path: Path) -> None:
     words = [
         sys.executable, str(SCRIPT), "--preset", "laptop", "--storage", str(tmp_path), "--name", "strict", "--k", "2",

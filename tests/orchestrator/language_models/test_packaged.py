@@ -19,6 +19,7 @@ def test_packaged_wheel_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         load_tokenizer("packaged")
 
 
+@pytest.mark.sweep
 def test_packaged_model_predicts_text() -> None:
     tokenizer = load_tokenizer("packaged")
     points = resolve_hookpoints("packaged", ["layers.10*"])

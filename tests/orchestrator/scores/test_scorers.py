@@ -25,6 +25,7 @@ def prose() -> Prose:
     return Prose.read(PROTOCOLS["laptop"])
 
 
+@pytest.mark.sweep
 def test_the_embedding_scorer_ranks_words_above_nothing(prose: Prose) -> None:
     encoder = RememberingEncoder()
     true, shuffled = (
