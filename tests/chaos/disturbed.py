@@ -6,7 +6,6 @@ import re
 import shlex
 import signal
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +15,7 @@ import psutil
 from mlflow import MlflowClient
 
 from tests.support.sweeps import command, descendants, finished, gone, half_done, results, runs_of, until
-from tests.support.waiting import LIMIT_SECONDS
+from tests.support.waiting import wait_until
 
 TRIAL, EXTRACTOR, BROKER = "ray::ImplicitFunc", "ray::Extractor", "ray::Broker"
 RAYLET, GCS = "/raylet/raylet ", "/gcs/gcs_server "
@@ -140,14 +139,16 @@ class Sweep:
 
     def end(self, *expect: int) -> str:
         """Wait for the driver to end in one of these ways; returns what it printed."""
-        deadline = time.monotonic() + LIMIT_SECONDS
-        status = None
-        while status is None:
-            assert time.monotonic() < deadline
+
+        def over() -> bool:
             self.pids("")  # those that take the place of killed ones are to be gone too
             self.note()
             with suppress(subprocess.TimeoutExpired):
-                status = self.process.wait(timeout=LOOK_SECONDS)
+                self.process.wait(timeout=LOOK_SECONDS)
+            return self.process.returncode is not None
+
+        wait_until(over, "the end of the sweep")
+        status = self.process.returncode
         said = self.output.read_text(encoding="utf-8")
         assert status in expect, f"{status}: {said[-4000:]}"
         self.note()

@@ -15,6 +15,7 @@ from orchestrator.activations.arrow_files import frame
 from orchestrator.activations.tables import read_table, write_table
 from tests.fuzz.limits import little_memory
 from tests.support.tables import D, L, N, read_back, table_of, tokens_of
+from tests.support.waiting import LIMIT_SECONDS
 
 
 def without(table: pa.Table, column: str) -> pa.Table:
@@ -162,7 +163,7 @@ def grown(path: Path, sequences: int, length: int) -> tuple[bool, int]:
     """Whether the file is a shard, and the bytes that reading it takes, those of the file that it touches included."""
     done = subprocess.run(
         [sys.executable, "-c", READ, str(path), str(sequences), str(length)],
-        capture_output=True, text=True, timeout=1200, check=True, cwd=Path(__file__).parents[3],
+        capture_output=True, text=True, timeout=LIMIT_SECONDS, check=True, cwd=Path(__file__).parents[3],
     )  # fmt: skip
     whole, kilobytes = done.stdout.split()
     return whole == "True", int(kilobytes) << 10

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from tests.support.terminal import Screen, on_a_terminal
+from tests.support.waiting import LIMIT_SECONDS
 
 PROGRAM = """
 import datasets.config, logging
@@ -61,7 +62,7 @@ def test_keys_are_in_no_log_line_and_no_traceback() -> None:
         [sys.executable, "-c", TELLTALE],
         capture_output=True,
         text=True,
-        timeout=2400,
+        timeout=LIMIT_SECONDS,
         env=os.environ | {"HF_TOKEN": key},
     )
     assert done.returncode == 0
