@@ -5,6 +5,7 @@ Times of a step are those that a sweep's own plan has for such a GPU.
 
 import itertools
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -61,6 +62,12 @@ def step_seconds(device: str, variant: str, k: int, expansion: int) -> float:
     return cell.step_flops(BATCH_TOKENS, sheet_costs(sheet)) / sheet.product
 
 
+@cache
+def extraction_flops() -> float:
+    """Per token, for all hookpoints at once; counting them takes a second."""
+    return forward_flops(MODEL, list(HOOKPOINTS), CONTEXT)
+
+
 def workload(
     rates: Rates,
     *,
@@ -79,7 +86,7 @@ def workload(
         hookpoint, k, expansion, variant = cells[number % len(cells)]
         seconds = step_seconds(rates.device, variant, k, expansion) * shard_tokens / BATCH_TOKENS
         works.append(Work(hookpoint, number // len(cells), seconds * float(np.exp(jitter))))
-    flops = forward_flops(MODEL, list(HOOKPOINTS), CONTEXT) * shard_tokens
+    flops = extraction_flops() * shard_tokens
     all_bytes = table_bytes(shard_tokens, [WIDTH] * hookpoints, "float16")
     return Workload(
         trials=sorted(works, key=lambda work: -work.shard_seconds),
