@@ -5,7 +5,7 @@
 First the bandwidth of reading a shard beside that of copying memory. Then eight trials as one sweep, which runs the
 language model once, and the same eight, two at a time, each of which runs it for itself: the same code from the batch
 on, the same tokens in the same order, hence the same FVU. Once all layers of it, as sparsify's trainer does
-(`self.model(x)` in sparsify/trainer.py), once those below the hookpoint alone. An hour on two slow cores.
+(`self.model(x)` in sparsify/trainer.py), once those below the hookpoint alone. Over half an hour on two slow cores.
 """
 
 import argparse
