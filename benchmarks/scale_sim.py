@@ -61,15 +61,13 @@ def simulate(way: str, gpus: int, found: Rates, options: Options, args: argparse
     """One row."""
     where = layout(gpus, args.extractors, "spread" if way in ("spread", "by hookpoint") else "packed")
     sizes = {"train_tokens": args.train_tokens, "shard_tokens": args.shard_tokens, "seed": args.seed}
-    works = [workload(found, trials=args.trials, **sizes)]
-    if way == "by hookpoint":
-        parts = len(HOOKPOINTS)
-        works = [workload(found, trials=args.trials // parts, hookpoints=1, **sizes) for _ in range(parts)]
+    parts = len(HOOKPOINTS) if way == "by hookpoint" else 1
+    work = workload(found, trials=args.trials // parts, hookpoints=len(HOOKPOINTS) // parts, **sizes)
     every = max(1, 200 * (1 << 16) // args.shard_tokens)  # the paper preset's --checkpoint-every, of its batches
     options = replace(options, checkpoint_shards=every, orders="shared" if way == "one order" else "seed")
     if way == "spot":
         options = replace(options, losses_per_node_hour=args.loss)
-    return outcome(way, where, works, found, options, args.price)
+    return outcome(way, where, [work] * parts, found, options, args.price)
 
 
 def figures_table(found: Rates) -> str:

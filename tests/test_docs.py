@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import LIMIT_SECONDS
+
 ROOT = Path(__file__).resolve().parent.parent
 WHERE = (ROOT / "docs" / "where.md").read_text(encoding="utf-8")
 EXTENDING = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -47,8 +49,8 @@ def test_an_example_of_extending_works(change: str, command: str, tmp_path: Path
     assert applied.returncode == 0, applied.stderr
     python = f"PYTHONPATH=. '{sys.executable}'"
     result = subprocess.run(
-        re.sub("^python", python, command), shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=2400,
-        check=False,
+        re.sub("^python", python, command), shell=True, cwd=tmp_path, capture_output=True, text=True,
+        timeout=LIMIT_SECONDS, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.strip()

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import LIMIT_SECONDS
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("kernels", "models", "orchestrator", "sweeps")
 
@@ -36,7 +38,9 @@ print(len(names), "modules")
 
 def run(*command: str, cwd: Path) -> str:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=2400, check=False, env=clean)
+    result = subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False, env=clean
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 

@@ -10,6 +10,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from tests.support.sweeps import command, finish, results, runs_of, until
+from tests.support.waiting import LIMIT_SECONDS
 
 pytestmark = pytest.mark.chaos
 
@@ -23,7 +24,7 @@ def test_what_is_interrupted_before_it_begins_leaves_nothing(tiny_model: Path, s
     process = subprocess.Popen(command(tiny_model, storage, "early"), stderr=subprocess.PIPE, text=True)
     until((storage / "early").is_dir, process)
     process.terminate()
-    _, errors = process.communicate(timeout=2400)
+    _, errors = process.communicate(timeout=LIMIT_SECONDS)
     assert process.returncode == 143
     assert errors.splitlines()[-1] == "interrupted; nothing had begun"
     assert not (storage / "early").exists()
@@ -32,7 +33,9 @@ def test_what_is_interrupted_before_it_begins_leaves_nothing(tiny_model: Path, s
 def test_a_machine_without_memory_ends_a_sweep_with_one_reason(tiny_model: Path, storage: Path) -> None:
     words = command(tiny_model, storage, "no-memory", "--max-failures", "1")
     everything_is_too_much = os.environ | {"RAY_memory_usage_threshold": "0.01"}
-    done = subprocess.run(words, capture_output=True, text=True, timeout=2400, env=everything_is_too_much, check=False)
+    done = subprocess.run(
+        words, capture_output=True, text=True, timeout=LIMIT_SECONDS, env=everything_is_too_much, check=False
+    )
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     failed = [line for line in done.stdout.splitlines() if line.startswith("failed: ")]

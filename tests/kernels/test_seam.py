@@ -19,6 +19,7 @@ from kernels import (
 )
 from kernels.cpu import native
 from tests.support.pursuits import leaves
+from tests.support.waiting import LIMIT_SECONDS
 
 
 def test_the_form_is_logged_once_per_shape(caplog):
@@ -175,7 +176,7 @@ print(matching_pursuit(torch.randn(5, 8), W, None, W, 3)[0].shape)
     environment = {"PATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=Path(__file__).parents[2], env=environment,
-        capture_output=True, text=True, timeout=2400, check=True,
+        capture_output=True, text=True, timeout=LIMIT_SECONDS, check=True,
     )  # fmt: skip
     assert "torch.Size([5, 3])" in result.stdout
     assert "no C compiler found" in result.stderr

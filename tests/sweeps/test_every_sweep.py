@@ -21,6 +21,7 @@ from orchestrator.grid.config import SweepConfig
 from orchestrator.language_models.loading import LanguageModel
 from orchestrator.scores.reading import best_trial, differences, trials, write_comparison
 from tests.support.terminal import Screen, on_a_terminal
+from tests.support.waiting import LIMIT_SECONDS
 
 SCRIPTS = Path(__file__).parents[2] / "sweeps"
 GRIDS = ("smollm_grid", "smollm_ablation", "llama_grid", "transcoders", "study_bias")
@@ -173,7 +174,7 @@ def test_an_ended_sweep_is_scored_again(transcoded: Transcoded) -> None:
     (name,) = (name for name in runs if "-topk-" in name)
     words = ["--storage", str(transcoded.directory.parent), "--run", runs[name].info.run_id]
     command = [sys.executable, str(SCRIPTS / "autointerp.py"), *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=2400, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     scores = json.loads((transcoded.directory / "trials" / name / "scores" / "scores.json").read_text(encoding="utf-8"))
     before = json.loads((transcoded.directory / "results.json").read_text(encoding="utf-8"))["scores"][name]

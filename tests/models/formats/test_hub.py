@@ -20,6 +20,7 @@ from models.formats.hub import push_folder
 from models.formats.model_card import LOAD_HERE, index_card, model_card
 from tests.support.cards import RUN, blocks, make_coder, rows
 from tests.support.hub_server import Hub, running_hub
+from tests.support.waiting import LIMIT_SECONDS
 
 REPO = "someone/coders"
 
@@ -200,7 +201,9 @@ def test_the_endpoint_is_that_of_the_environment(saved, tmp_path):
     code = f"from models.formats.hub import push_folder; push_folder({str(saved)!r}, {REPO!r})"
     env = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
     root = Path(__file__).parents[3]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, env=env, capture_output=True, text=True, timeout=2400)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, env=env, capture_output=True, text=True, timeout=LIMIT_SECONDS
+    )
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith(f"ConnectionError: repo_id '{REPO}': {endpoint} cannot be reached, ")
 

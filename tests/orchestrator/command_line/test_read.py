@@ -13,6 +13,7 @@ from orchestrator.driver.cli import main
 from orchestrator.errors import UserError
 from orchestrator.toy import run as toy
 from sweeps import smollm_grid, toy_hierarchy
+from tests.support.waiting import LIMIT_SECONDS
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -71,6 +72,6 @@ def test_a_reader_may_leave(flag: str, tmp_path: Path) -> None:
         assert process.stderr is not None
         process.stdout.close()
         said = process.stderr.read()
-        assert process.wait(timeout=2400) == 0
+        assert process.wait(timeout=LIMIT_SECONDS) == 0
     assert "Traceback" not in said
     assert "BrokenPipe" not in said

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.tracking.addresses import default_uri
+from tests.support.waiting import LIMIT_SECONDS
 
 SCRIPT = Path(__file__).parents[3] / "sweeps" / "toy_hierarchy.py"
 ENVIRONMENTS = {
@@ -23,7 +24,7 @@ ENVIRONMENTS = {
 
 def plan(**environment: str) -> str:
     words = [sys.executable, str(SCRIPT), "--plan"]
-    done = subprocess.run(words, capture_output=True, timeout=2400, env=os.environ | environment, check=False)
+    done = subprocess.run(words, capture_output=True, timeout=LIMIT_SECONDS, env=os.environ | environment, check=False)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode()
 
@@ -40,7 +41,7 @@ def test_an_environment_changes_nothing(name: str, undisturbed: str) -> None:
 
 def test_python_without_docstrings_is_told_in_one_line() -> None:
     words = [sys.executable, "-OO", str(SCRIPT), "--plan"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=2400, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
     said = "error: PYTHONOPTIMIZE 2: Ray needs docstrings; set it to 1, or to nothing\n"
     assert (done.returncode, done.stderr) == (2, said)
 
@@ -58,7 +59,7 @@ def test_warnings_that_are_errors_do_not_keep_a_sweep_from_mlflow(tmp_path: Path
         "--variant", "topk", "--seed", "0", "--train-tokens", "4096", "--val-tokens", "512", "--warmup-steps", "1",
     ]  # fmt: skip
     strict = os.environ | {"PYTHONWARNINGS": "error"}
-    done = subprocess.run(words, capture_output=True, text=True, timeout=2400, env=strict, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=LIMIT_SECONDS, env=strict, check=False)
     assert done.returncode == 0, done.stderr
     assert "wait for MLflow" not in done.stdout
     assert (tmp_path / "mlflow.db").is_file()
@@ -66,14 +67,14 @@ def test_warnings_that_are_errors_do_not_keep_a_sweep_from_mlflow(tmp_path: Path
 
 def test_a_script_without_standard_output_runs(tmp_path: Path) -> None:
     command = f"{sys.executable} {SCRIPT} --plan >&-"
-    done = subprocess.run(command, shell=True, stderr=subprocess.PIPE, text=True, timeout=2400, check=False)
+    done = subprocess.run(command, shell=True, stderr=subprocess.PIPE, text=True, timeout=LIMIT_SECONDS, check=False)
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
 
 
 def test_a_limit_of_addresses_is_told_before_ray_crashes(tmp_path: Path) -> None:
     script = SCRIPT.with_name("smollm_grid.py")
     command = f"ulimit -v 8000000; exec {sys.executable} {script} --preset laptop --storage {tmp_path} --name low"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=2400, check=False)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: ulimit -v 8000000: Ray maps some ")
     assert not (tmp_path / "low").exists()

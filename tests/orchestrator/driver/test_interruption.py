@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from tests.support.waiting import LIMIT_SECONDS
+
 BEGIN = """
 import os, signal, sys, threading, time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +16,9 @@ from orchestrator.driver.script import exit_status
 
 
 def run(program: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([sys.executable, "-c", BEGIN + program], capture_output=True, text=True, timeout=2400)
+    return subprocess.run(
+        [sys.executable, "-c", BEGIN + program], capture_output=True, text=True, timeout=LIMIT_SECONDS
+    )
 
 
 @pytest.mark.parametrize(("name", "status"), [("SIGHUP", 129), ("SIGINT", 130), ("SIGTERM", 143)])

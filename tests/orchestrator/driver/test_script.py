@@ -11,13 +11,14 @@ import pytest
 
 from orchestrator.driver.script import exit_status
 from orchestrator.errors import UserError
+from tests.support.waiting import LIMIT_SECONDS
 
 SCRIPT = Path(__file__).parents[3] / "sweeps" / "smollm_grid.py"
 
 
 def test_an_interrupted_import_is_one_line() -> None:
     program = "import signal; from orchestrator import driver; signal.raise_signal(signal.SIGINT); import torch"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=2400)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=LIMIT_SECONDS)
     assert done.stderr == "interrupted; nothing had begun\n"
     assert done.returncode == -signal.SIGINT
 

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from orchestrator.driver.ray_session import LONGEST_TEMPORARY, temporary_directory
+from tests.support.waiting import LIMIT_SECONDS
 
 
 @pytest.fixture
@@ -53,7 +54,9 @@ def test_a_user_without_a_home_is_told_in_one_line() -> None:
     program = (
         "import os, pwd; os.environ.pop('HOME', None); pwd.getpwuid = {}.__getitem__; import orchestrator.tracking"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=2400, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
+    )
     assert (done.returncode, done.stderr) == (
         2, "error: HOME: not set, and this user has no entry in /etc/passwd; set it to a directory\n",
     )  # fmt: skip

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.waiting import LIMIT_SECONDS
+
 ABSENT = """
 import sys
 from orchestrator.scores.delphi import delphi, has_vllm
@@ -30,7 +32,7 @@ print("present")
 
 def run(script: str, *more: str) -> str:
     start = f"import sys\nsys.path[:0] = {list(more)}\n"
-    done = subprocess.run([sys.executable, "-c", start + script], capture_output=True, text=True, timeout=2400)
+    done = subprocess.run([sys.executable, "-c", start + script], capture_output=True, text=True, timeout=LIMIT_SECONDS)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

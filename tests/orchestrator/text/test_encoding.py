@@ -13,6 +13,7 @@ import pytest
 from orchestrator.language_models.loading import load_tokenizer
 from orchestrator.text.encoding import encode
 from orchestrator.text.python_docs import python_docs
+from tests.support.waiting import LIMIT_SECONDS
 
 
 def prose(n_chars: int) -> str:
@@ -68,7 +69,7 @@ def test_a_long_document_takes_little_memory(tmp_path: Path) -> None:
         path = tmp_path / f"{n_chars}.txt"
         path.write_text("\n".join(prose(n_chars).split()), encoding="utf-8")
         done = subprocess.run(
-            [sys.executable, "-c", LONG, str(path)], capture_output=True, text=True, timeout=2400, check=True
+            [sys.executable, "-c", LONG, str(path)], capture_output=True, text=True, timeout=LIMIT_SECONDS, check=True
         )
         documents, peak = map(int, done.stdout.split())
         assert documents == 1

@@ -14,6 +14,7 @@ from orchestrator.errors import UserError
 from orchestrator.text.config import TextConfig
 from orchestrator.text.hub_datasets import texts_of
 from tests.support.hub_server import running_hub
+from tests.support.waiting import LIMIT_SECONDS
 
 HUB = TextConfig(dataset="someone/texts", streaming=True)
 ROWS = "".join(json.dumps({"text": f"Document {i}", "id": i}) + "\n" for i in range(100)).encode()
@@ -52,8 +53,8 @@ def test_datasets_of_a_hub(tmp_path: Path, streaming: bool) -> None:
         hub.files["me/texts"] = {"train.jsonl": ROWS, "test.jsonl": ROWS}
         hub.files["me/broken"] = {"train.jsonl": ROWS * 4000 + b'{"text": "open\n'}
         done = subprocess.run(
-            [sys.executable, "-c", ASK, json.dumps(asked)], capture_output=True, text=True, timeout=2400, check=False,
-            env=os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1"},
+            [sys.executable, "-c", ASK, json.dumps(asked)], capture_output=True, text=True, timeout=LIMIT_SECONDS,
+            check=False, env=os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1"},
         )  # fmt: skip
     answers = done.stdout.splitlines()
     assert len(answers) == len(ASKED), done.stderr
