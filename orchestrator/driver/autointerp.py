@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import ray
-
 from orchestrator.command_line.read import read
 from orchestrator.command_line.words import asks_for_help
 from orchestrator.driver.claims import TRACKING_DIRECTORY, locked, saved_config
@@ -15,7 +13,7 @@ from orchestrator.driver.inputs import gather_inputs
 from orchestrator.driver.interruption import Interruption
 from orchestrator.driver.logs import be_quiet
 from orchestrator.driver.prepare import prepare
-from orchestrator.driver.ray_session import join_cluster, start_private_ray
+from orchestrator.driver.ray_session import join_cluster, leave_ray, start_private_ray
 from orchestrator.driver.report import say
 from orchestrator.driver.rescore import rescore
 from orchestrator.driver.script import exit_status
@@ -80,7 +78,7 @@ def _main(argv: Sequence[str], interruption: Interruption) -> int:
                 start_private_ray(hardware, interruption)
             outcome = rescore(prepared, began_as, inputs, directory, experiment, interruption, trial)
     finally:
-        ray.shutdown()
+        leave_ray(interruption)
     status = say(outcome, began_as, directory)
     return interruption.exit_status if interruption.signal else status
 

@@ -5,15 +5,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import ray
-
 from orchestrator.command_line.read import reader_may_leave
 from orchestrator.command_line.words import asks_for_help
 from orchestrator.driver.claims import directory_of, locked
 from orchestrator.driver.inputs import gather_inputs
 from orchestrator.driver.interruption import Interruption
 from orchestrator.driver.prepare import Prepared, prepare
-from orchestrator.driver.ray_session import join_cluster, start_private_ray
+from orchestrator.driver.ray_session import join_cluster, leave_ray, start_private_ray
 from orchestrator.driver.script import Flags, Preset, Request, exit_status, read_command_line
 from orchestrator.errors import UserError
 from orchestrator.grid.config import SweepConfig
@@ -75,7 +73,7 @@ def _main(
                 start_private_ray(hardware, interruption)
             outcome = run(prepared, inputs, directory, experiment, interruption)
     finally:
-        ray.shutdown()
+        leave_ray(interruption)
     status = say(outcome, request.cfg, directory)
     return interruption.exit_status if interruption.signal else status
 

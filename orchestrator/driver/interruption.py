@@ -53,13 +53,17 @@ class Interruption:
 
         Raises the KeyboardInterrupt of a signal that came meanwhile, otherwise what the work raises.
         """
+        self.sit_out(work)
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        work.result()
+
+    def sit_out(self, work: Future[Any]) -> None:
+        """The same for work that ends something anyway: a signal is noted, and what the work raises is left to it."""
         with self.patient():
             while not work.done():
                 wait([work], timeout=SECONDS_UNTIL_TAKEN_BACK)
                 self._take()
-        if self.signal is not None:
-            raise KeyboardInterrupt
-        work.result()
 
     def _take(self) -> None:
         for asking in self._asking:

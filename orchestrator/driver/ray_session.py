@@ -83,6 +83,12 @@ def _ray_init(**options: Any) -> None:
         ray.init(log_to_driver=False, logging_level=logging.WARNING, **options)
 
 
+def leave_ray(interruption: Interruption) -> None:
+    """`ray.shutdown`, which leaves SIGTERM to C: it would end this process before it has said what it did."""
+    interruption.sit_out(leaving := _THREAD.submit(ray.shutdown))
+    leaving.result()
+
+
 def check_ray() -> None:
     """Raises LostRay where no node of the cluster is alive any more: Ray itself would wait for one for ever."""
     if not any(node["Alive"] for node in ray.nodes()):
@@ -97,7 +103,7 @@ def _started_here() -> str | None:
 
 
 def start_private_ray(hardware: Hardware, interruption: Interruption) -> None:
-    """Start a Ray of this process's own; it ends with `ray.shutdown`. Raises UserError where it does not start."""
+    """Start a Ray of this process's own; it ends with `leave_ray`. Raises UserError where it does not start."""
     place = temporary_directory() / "ray"
     os.environ.setdefault("RAY_nums_py_gcs_reconnect_retry", "1")  # or agents outlive a killed driver by five minutes
     _check_address_space()
