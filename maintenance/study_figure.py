@@ -1,6 +1,6 @@
-"""Draw the figure of docs/study.md: a sweep of sweeps/study_bias.py beside what the post says of each place.
+"""Draw the figure of docs/study.md: sweeps of sweeps/study_bias.py beside what the post says of each place.
 
-python -m maintenance.study_figure NAME --storage runs --out docs/images/study_bias.png
+python -m maintenance.study_figure NAME [NAME ...] --storage runs --out docs/images/study_bias.png
 """
 
 import argparse
@@ -20,16 +20,17 @@ POST = {
 
 
 def main() -> None:
-    """Read the sweep from MLflow and write the picture."""
+    """Read the sweeps from MLflow and write the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", help="name of a sweep, or the id of its run")
+    parser.add_argument("run", nargs="+", help="name of a sweep, or the id of its run")
     parser.add_argument("--storage", type=Path, default=Path("runs"), help="directory with MLflow's store (runs)")
     parser.add_argument("--out", type=Path, required=True, help="PNG to write")
     given = parser.parse_args()
-    (sweep,) = read_sweeps(default_uri(given.storage), (given.run,))
-    figure = fvu_against_k(sweep.records, looks_of(record.variant for record in sweep.records))
+    sweeps = read_sweeps(default_uri(given.storage), tuple(given.run))
+    records = tuple(record for sweep in sweeps for record in sweep.records)
+    figure = fvu_against_k(records, looks_of(record.variant for record in records))
     if figure is None:
-        parser.error(f"{given.run}: no trial has finished, or all have one k")
+        parser.error(f"{' '.join(given.run)}: no trial has finished, or all have one k")
     panels = tuple(
         replace(panel, title=f"{panel.title}\n{POST['mlp' if '.mlp' in panel.title else 'residual']}")
         for panel in figure.panels
