@@ -299,6 +299,7 @@ def test_cost_model():
     with_compiler, without = cpu.rates(torch.empty(0)), cpu.rates(torch.empty(0, dtype=torch.float64))
     assert best_form(with_compiler, 2048, 4608, 576, Rules(k=64))[0] == "update"
     assert best_form(with_compiler, 2048, 18432, 576, Rules(k=32))[0] == "screen"
+    assert best_form(with_compiler, 1 << 14, 18432, 576, Rules(k=16))[0] == "update"
     assert best_form(with_compiler, 1 << 17, 18432, 576, Rules(k=64))[0] == "update"
     assert best_form(without, 2048, 4608, 576, Rules(k=64))[0] == "update"
     assert best_form(without, 8, 4608, 576, Rules(k=4))[0] == "recompute"
