@@ -33,7 +33,7 @@ COMPILED_UPDATE_FLOPS = 60.0
 """0.3 ns at 190 Gflop/s of bfloat16 (Zen 4 core)."""
 LARGE_GRAM_GAIN = 2.5
 """What an H above 256 MiB must save. Without it a step over 2,048 tokens at M = 18,432 takes 130 MiB beside the
-weights, with it 800. At k = 16 and 16,384 tokens the model says 2.6; measured are 16.7 core-seconds, not 38.3."""
+weights, with it 800. At k = 16 and 16,384 tokens the model says 2.6; measured: 38.3 core-seconds, with it 16.7."""
 COMPILED_SCREEN = (0.25, 200.0)
 """All scores at every third to sixth step; 1.1 ns per latent and step for the rest, at M = 4,608 to 18,432."""
 
